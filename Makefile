@@ -1,0 +1,77 @@
+# The commands of this project; `make` or `make help` lists them.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+GRANDMODEL := $(BIN)/grandmodel
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+# A configuration shipped with the project, such as sample-bars.
+PRESET ?=
+# A CSV or Parquet file of bars, for a preset that reads one.
+DATA ?=
+# Anything: resume the last run instead of starting anew.
+RESUME ?=
+# A benchmark's name, for `make bench`.
+NAME ?= book
+# Further arguments, passed on as they are.
+ARGS ?=
+# Where torch comes from, when not from pip's default index.
+TORCH_INDEX ?=
+PORT ?= 5000
+
+TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
+	$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
+	$(if $(RESUME),--resume) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-all check train-execution decide mlflow-ui bench wheel clean
+
+help: ## List these targets
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PRESET=NAME DATA=FILE RESUME=1 NAME=BENCH ARGS='...' TORCH_INDEX=URL PORT=N"
+
+setup: ## Create .venv, install the locked dependencies, compile the kernels
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, got $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) --no-deps torch==$(TORCH_VERSION)
+	$(BIN)/pip install -c constraints.txt -e '.[train,serve,dev]'
+	$(GRANDMODEL) warm
+
+# Every target below needs the environment; the message says how to get it.
+$(BIN)/python:
+	@echo "No environment at $(VENV): run 'make setup' first." >&2; exit 2
+
+test: | $(BIN)/python ## Run the tests, slow ones left out (10 minutes at most)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: | $(BIN)/python ## Run all tests (40 minutes at most)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: | $(BIN)/python ## Lint, format, types and the arrows between rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bars DATA=FILE RESUME=1
+	$(GRANDMODEL) train execution $(TRAIN_OPTIONS)
+
+decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
+	$(GRANDMODEL) decide --layer execution $(ARGS)
+
+mlflow-ui: | $(BIN)/python ## Show the runs in a browser: PORT=5000
+	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT) $(ARGS)
+
+bench: | $(BIN)/python ## Run a benchmark: NAME=book or envs, ARGS=--json
+	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)
+
+wheel: | $(BIN)/python ## Build the wheel into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean: ## Remove builds and caches; runs, models and the environment stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""How long policies are compared, and how sure the comparison must be."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from configs.base import Config
+
+MAX_PARENTS = 1 << 24  # parents of one evaluation seed; seeds of the next begin after them
+
+
+class EvaluationConfig(Config):
+    """A comparison on common random numbers, ended by its precision.
+
+    Parents are added a batch at a time until the interval of every paired
+    difference is narrower, on each side, than `half_width_share` of the
+    reference's mean cost; `min_parents` at least and `max_parents` at most.
+    """
+
+    min_parents: PositiveInt = 1_000
+    max_parents: PositiveInt = Field(default=8_192, le=MAX_PARENTS)
+    batch_size: int = Field(default=256, ge=2)
+    half_width_share: float = Field(default=0.10, gt=0.0, lt=1.0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    bootstrap_samples: int = Field(default=2_000, ge=100)
+    seed: NonNegativeInt = 0
+    passive_slice_steps: PositiveInt = 5  # how long the passive baselines wait in the queue
+    parity_rows: PositiveInt = 1_024  # rows of the evaluation on which the export is checked
+    max_steps: PositiveInt = 10_000  # of one episode; a guard against one that never ends
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_size % 2:
+            raise ValueError("batch_size must be even: both sides of a path are played together")
+        if self.max_parents < self.min_parents:
+            raise ValueError("max_parents must be at least min_parents")
+        return self

@@ -1,0 +1,112 @@
+"""`execution_v0`: the parent order, the step, the agents' limits, what they are paid for."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from configs.base import Config
+from configs.market import MarketConfig, Share
+
+
+class ParentConfig(Config):
+    """How parent orders are drawn and over how long they are worked."""
+
+    horizon_steps: PositiveInt = Field(75, le=1000)
+    participation_low: PositiveFloat = Field(0.001, le=1.0, description="of expected volume")
+    participation_high: PositiveFloat = Field(0.10, le=1.0)
+    reducing_share: Share = Field(0.5, description="share of parents that reduce risk")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.participation_low > self.participation_high:
+            raise ValueError(
+                f"participation_low is {self.participation_low:g}, expected at most "
+                f"participation_high ({self.participation_high:g})"
+            )
+        return self
+
+
+class ChildConfig(Config):
+    """How the five agents' numbers become child orders."""
+
+    max_delay_seconds: NonNegativeFloat = Field(2.0, description="market_timing's delay of 1")
+    share_multiple: float = Field(
+        8.0, gt=1.0, description="size component 1 asks this multiple of the schedule, 0 none"
+    )
+    confidence_low: Share = Field(0.5, description="size factor at confidence 0")
+    confidence_high: PositiveFloat = Field(1.5, description="size factor at confidence 1")
+    reduced_size: Share = Field(0.5, description="size factor of REDUCE_SIZE")
+    max_children: PositiveInt = Field(20, le=64)
+    max_resting: PositiveInt = Field(64, le=256, description="own orders resting or in flight")
+    urgency_correction: PositiveFloat = Field(
+        0.5, le=1.0, description="the most by which the monitor shifts the next urgency"
+    )
+    cancel_distance: PositiveInt = Field(10, description="ticks behind the best at threshold 1")
+    sweep_ticks: PositiveInt = Field(50, description="how far an aggressive child may walk")
+
+
+class ScheduleConfig(Config):
+    """The Almgren-Chriss schedule that the agents modulate, and the expected cost of crossing.
+
+    `impact_slope_bp` is the temporary impact (bp) of taking one step's expected
+    volume at once; `experiments.impact` measures it on the simulated book.
+    """
+
+    impact_slope_bp: PositiveFloat = 0.4
+    half_spread_bp: PositiveFloat = 0.65
+
+
+class UpstreamConfig(Config):
+    """The layers above, sampled: superpositions of a configured information coefficient."""
+
+    kind: Literal["sampled"] = "sampled"
+    information_coefficient: float = Field(0.05, ge=0.0, le=0.1)
+    sharpness: PositiveFloat = Field(0.8, description="of the softmax over the signal")
+
+
+class QualityConfig(Config):
+    """The score of one step's execution: shares of latency, fill, slippage and risk, in [0, 1].
+
+    Evaluation reports it and the monitor predicts it; it is a reward only under
+    `objective: documents`.
+    """
+
+    latency: Share = 0.3
+    fill: Share = 0.3
+    slippage: Share = 0.2
+    risk: Share = 0.2
+    slippage_scale_bp: PositiveFloat = Field(
+        4.0, description="slippage 0 scores .5, half of this above or below 0 or 1"
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.latency + self.fill + self.slippage + self.risk
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"latency + fill + slippage + risk is {total:g}, expected 1")
+        return self
+
+
+class ExecutionRewardConfig(Config):
+    """What execution is paid for (SPEC section 4)."""
+
+    objective: Literal["shortfall", "documents"] = "shortfall"
+    risk_aversion: NonNegativeFloat = Field(
+        1e-3, description="lambda, 1/bp: times variance (bp^2) of what is open, each step"
+    )
+    quality: QualityConfig = QualityConfig()
+    var_limit_bp: PositiveFloat = Field(25.0, description="of the parent's notional, 95%")
+
+
+class ExecutionConfig(Config):
+    """The execution environment."""
+
+    step_seconds: PositiveFloat = 4.0
+    parent: ParentConfig = ParentConfig()
+    child: ChildConfig = ChildConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    reward: ExecutionRewardConfig = ExecutionRewardConfig()
+    market: MarketConfig = MarketConfig()

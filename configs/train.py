@@ -1,0 +1,56 @@
+"""Everything one training run needs: environment, trainer, evaluation, tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from configs.base import Config
+from configs.evaluation import EvaluationConfig
+from configs.execution import ExecutionConfig
+from configs.loading import load_config, shipped
+from configs.mappo import MappoConfig
+from configs.tracking import TrackingConfig
+
+
+class TrainConfig(Config):
+    """One training run of one layer.
+
+    `seed` is the seed of the whole run: the trainer's own is set from it.
+    `env.market.name` names the market in the registry and among the champions in `models`.
+    """
+
+    layer: Literal["execution"] = "execution"
+    env: ExecutionConfig = ExecutionConfig()
+    mappo: MappoConfig = MappoConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    seed: NonNegativeInt = 0
+    output: str = Field(default="runs", min_length=1)
+    models: str = Field(default="models", min_length=1)
+
+
+def load_train_config(
+    layer: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    seed: int | None,
+) -> TrainConfig:
+    """The layer's own file, then presets, then files, then overrides, then the seed.
+
+    Raises:
+        ConfigError: see `configs.loading.load_config`.
+    """
+    sources: list[Path | Mapping[str, Any]] = [shipped("layers", layer)]
+    sources += [shipped("presets", name) for name in presets]
+    sources += list(files)
+    if seed is not None:
+        overrides = [*overrides, f"seed={seed}"]
+    config = load_config(TrainConfig, *sources, overrides=overrides)
+    return config.model_copy(
+        update={"mappo": config.mappo.model_copy(update={"seed": config.seed})}
+    )

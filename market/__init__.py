@@ -1,0 +1,1 @@
+"""The simulated market: bars, books, order flow, venues, schedules. numpy and numba alone."""

@@ -1,0 +1,1 @@
+"""Tests of the configuration schema and its files."""
