@@ -1,0 +1,1 @@
+"""Studies: benchmarks, sweep definitions and reports."""

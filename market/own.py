@@ -1,0 +1,354 @@
+"""A parent order at work: child orders in flight and resting, fills and their cost.
+
+Whatever is asked, the parent is never overfilled: a child that arrives is cut to
+what is neither filled nor resting.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from configs.market import VENUE_COUNT
+from market import book as lob
+from market.desk import (
+    OWN_TAKER,
+    Desk,
+    best_ask,
+    best_bid,
+    sweep,
+    venue_book,
+)
+from market.flow import background_message
+from market.kernels import inlined, kernel
+from market.pointers import record
+from market.state import (
+    ACTIVE,
+    AGGRESSIVE,
+    CANCEL,
+    DECISION_TWICE_MID,
+    KIND,
+    LIMIT_PRICE,
+    OWN_PRICE,
+    OWN_QUANTITY,
+    OWNED_FIELDS,
+    OWNED_INDEX,
+    PASSIVE,
+    PENDING_FIELDS,
+    POSTED_STEP,
+    SIZE,
+    SLOT,
+    SLOT_GENERATION,
+    SMART,
+    TO_VENUE,
+    TWICE_MID,
+    VENUE,
+)
+
+
+@inlined
+def _book_fill(desk: Desk, price: int, quantity: int, twice_mid: int, fee: float) -> None:
+    """Account for one own fill: cost against arrival, slippage against the decision's mid."""
+    parent = record(desk.parent)
+    parent.remaining -= quantity
+    parent.cost += parent.side * (price - parent.arrival) * quantity + fee * quantity
+    parent.fees += fee * quantity
+    slipped = parent.side * (price - 0.5 * twice_mid) * quantity
+    parent.slippage += slipped
+    parent.last_slippage += slipped
+    parent.last_filled += quantity
+    record(desk.episode).impact += parent.side * quantity * record(desk.episode).impact_per_unit
+
+
+@kernel
+def account_maker_fills(desk: Desk, flow: Any, venues: Any, since: int) -> None:
+    """Account for tape rows from number `since` on in which an own order was the maker."""
+    tape = desk.tape
+    for number in range(since, tape.count[0]):
+        row = (number & tape.mask) * lob.TRADE_FIELDS
+        maker = tape.rows[row + lob.MAKER]
+        if maker > 0:
+            own = (maker - 1) * OWNED_FIELDS
+            filled = tape.rows[row + lob.TRADE_QUANTITY]
+            desk.owned[own + OWN_QUANTITY] -= filled
+            if desk.owned[own + OWN_QUANTITY] == 0:
+                desk.owned[own + ACTIVE] = 0
+                record(desk.parent).resting_orders -= 1
+            record(desk.parent).resting -= filled
+            record(desk.parent).filled_passive += filled
+            record(desk.parent).last_filled_passive += filled
+            _book_fill(
+                desk,
+                tape.rows[row + lob.TRADE_PRICE],
+                filled,
+                desk.owned[own + TWICE_MID],
+                venues[desk.owned[own + VENUE]].maker_fee,
+            )
+
+
+@kernel
+def take_now(
+    desk: Desk, flow: Any, venues: Any, venue: int, limit: int, quantity: int, twice_mid: int
+) -> int:
+    """Cross the spread at one venue, or over all of them (SMART). Returns what is left."""
+    side = record(desk.parent).side
+    since = desk.tape.count[0]
+    if venue == SMART:
+        left = sweep(desk, flow, side, limit, quantity, OWN_TAKER, 0)
+    else:
+        left = lob.take(venue_book(desk, flow, venue), desk.tape, side, limit, quantity, OWN_TAKER)
+    for number in range(since, desk.tape.count[0]):
+        row = (number & desk.tape.mask) * lob.TRADE_FIELDS
+        filled = desk.tape.rows[row + lob.TRADE_QUANTITY]
+        record(desk.parent).filled_aggressive += filled
+        fee = venues[desk.tape.rows[row + lob.TRADE_BOOK] % VENUE_COUNT].taker_fee
+        _book_fill(desk, desk.tape.rows[row + lob.TRADE_PRICE], filled, twice_mid, fee)
+    return left
+
+
+@inlined
+def _shortest_queue(desk: Desk, flow: Any, price: int) -> int:
+    """The venue with the least quantity resting at `price` on the parent's side."""
+    chosen, least = 0, 1 << 62
+    for venue in range(VENUE_COUNT):
+        depth = venue_book(desk, flow, venue).levels[price * lob.LEVEL_FIELDS + lob.DEPTH]
+        if depth < least:
+            chosen, least = venue, depth
+    return chosen
+
+
+@kernel
+def post(desk: Desk, flow: Any, venue: int, price: int, quantity: int, twice_mid: int) -> bool:
+    """Rest a child order at `venue`, slid so that it locks no venue. False where refused."""
+    parent = record(desk.parent)
+    if parent.side == lob.BUY:
+        price = min(price, best_ask(desk, flow) - 1)
+    else:
+        price = max(price, best_bid(desk) + 1)
+    index = lob.NONE
+    for candidate in range(flow.max_resting):
+        if desk.owned[candidate * OWNED_FIELDS + ACTIVE] == 0:
+            index = candidate
+            break
+    if index < 0 or not 0 < price < flow.ladder - 1:
+        return False
+    if venue == SMART:
+        venue = _shortest_queue(desk, flow, price)
+    book = venue_book(desk, flow, venue)
+    slot = lob.rest(book, parent.side, price, quantity, index + 1)
+    if slot < 0:
+        return False
+    own = index * OWNED_FIELDS
+    desk.owned[own + ACTIVE] = 1
+    desk.owned[own + VENUE] = venue
+    desk.owned[own + SLOT] = slot
+    desk.owned[own + SLOT_GENERATION] = book.orders[slot * lob.ORDER_FIELDS + lob.GENERATION]
+    desk.owned[own + OWN_PRICE] = price
+    desk.owned[own + OWN_QUANTITY] = quantity
+    desk.owned[own + POSTED_STEP] = parent.step
+    desk.owned[own + TWICE_MID] = twice_mid
+    parent.resting += quantity
+    parent.resting_orders += 1
+    return True
+
+
+@kernel
+def cancel_own(desk: Desk, flow: Any, index: int) -> None:
+    """Take an own resting order out of its book, if it is still there."""
+    own = index * OWNED_FIELDS
+    if desk.owned[own + ACTIVE] == 0:
+        return
+    book = venue_book(desk, flow, desk.owned[own + VENUE])
+    quantity = lob.remove(book, desk.owned[own + SLOT])
+    desk.owned[own + ACTIVE] = 0
+    desk.owned[own + OWN_QUANTITY] = 0
+    record(desk.parent).resting -= quantity
+    record(desk.parent).resting_orders -= 1
+    record(desk.parent).last_cancelled += quantity
+
+
+@kernel
+def send(
+    desk: Desk,
+    flow: Any,
+    time: float,
+    kind: int,
+    venue: int,
+    price: int,
+    quantity: int,
+    index: int,
+    twice_mid: int,
+) -> bool:
+    """Put a message in flight; False where the queue is full."""
+    episode = record(desk.episode)
+    count = episode.pending_count
+    if count >= flow.max_pending:
+        return False
+    row = count * PENDING_FIELDS
+    desk.pending_time[count] = time
+    desk.pending[row + KIND] = kind
+    desk.pending[row + TO_VENUE] = venue
+    desk.pending[row + LIMIT_PRICE] = price
+    desk.pending[row + SIZE] = quantity
+    desk.pending[row + OWNED_INDEX] = index
+    desk.pending[row + DECISION_TWICE_MID] = twice_mid
+    episode.pending_count = count + 1
+    episode.next_pending = min(episode.next_pending, time)
+    if kind != CANCEL:
+        record(desk.parent).in_flight += quantity
+    return True
+
+
+@kernel
+def send_cancel(desk: Desk, flow: Any, time: float, index: int) -> None:
+    """Put the cancel of own order `index` in flight, by the name of its slot and generation."""
+    own = index * OWNED_FIELDS
+    generation, slot = desk.owned[own + SLOT_GENERATION], desk.owned[own + SLOT]
+    send(desk, flow, time, CANCEL, desk.owned[own + VENUE], generation, slot, index, 0)
+
+
+@kernel
+def _arrive_cancel(desk: Desk, flow: Any, index: int, generation: int, slot: int) -> None:
+    """Cancel the order that was meant, not one that has come into its place since."""
+    own = index * OWNED_FIELDS
+    if desk.owned[own + SLOT_GENERATION] == generation and desk.owned[own + SLOT] == slot:
+        cancel_own(desk, flow, index)
+
+
+@kernel
+def drop_children_in_flight(desk: Desk) -> None:
+    """Forget every message in flight."""
+    record(desk.episode).pending_count = 0
+    record(desk.episode).next_pending = math.inf
+    record(desk.parent).in_flight = 0
+
+
+@inlined
+def _earliest(desk: Desk) -> int:
+    """Index of the message that arrives first; of equal times the one sent first."""
+    chosen = 0
+    for index in range(1, record(desk.episode).pending_count):
+        if desk.pending_time[index] < desk.pending_time[chosen]:
+            chosen = index
+    return chosen
+
+
+@inlined
+def _forget_pending(desk: Desk, index: int) -> None:
+    """Close the gap, keeping the order of sending."""
+    episode = record(desk.episode)
+    last = episode.pending_count - 1
+    for other in range(index, last):
+        desk.pending_time[other] = desk.pending_time[other + 1]
+        for field in range(PENDING_FIELDS):
+            after = (other + 1) * PENDING_FIELDS + field
+            desk.pending[other * PENDING_FIELDS + field] = desk.pending[after]
+    episode.pending_count = last
+    episode.next_pending = desk.pending_time[_earliest(desk)] if last > 0 else math.inf
+
+
+@kernel
+def arrive(desk: Desk, flow: Any, venues: Any) -> None:
+    """The message in flight that is due reaches its venue."""
+    index = _earliest(desk)
+    row = index * PENDING_FIELDS
+    kind = desk.pending[row + KIND]
+    venue = desk.pending[row + TO_VENUE]
+    price = desk.pending[row + LIMIT_PRICE]
+    size = desk.pending[row + SIZE]
+    twice_mid = desk.pending[row + DECISION_TWICE_MID]
+    owned = desk.pending[row + OWNED_INDEX]
+    _forget_pending(desk, index)
+    parent = record(desk.parent)
+    if kind == CANCEL:
+        _arrive_cancel(desk, flow, owned, price, size)
+        return
+    parent.in_flight -= size
+    quantity = min(size, parent.remaining - parent.resting)
+    if quantity <= 0:
+        return
+    if kind == AGGRESSIVE:
+        left = take_now(desk, flow, venues, venue, price, quantity, twice_mid)
+        parent.last_rejected += left
+    elif kind == PASSIVE and not post(desk, flow, venue, price, quantity, twice_mid):
+        parent.last_rejected += quantity
+
+
+@kernel
+def advance(desk: Desk, flow: Any, venues: Any, until: float) -> None:
+    """Let simulated time run to `until`: background messages and own ones in their order.
+
+    In chunks or in one go, the same: what is due later stays scheduled.
+    """
+    episode = record(desk.episode)
+    while True:
+        own_first = episode.next_pending <= episode.next_arrival
+        time = episode.next_pending if own_first else episode.next_arrival
+        if time > until:
+            break
+        episode.clock = time
+        if own_first:
+            arrive(desk, flow, venues)
+        else:
+            since = desk.tape.count[0]
+            background_message(desk, flow, venues)
+            if record(desk.parent).resting > 0:
+                account_maker_fills(desk, flow, venues, since)
+    episode.clock = until
+
+
+@kernel
+def cross_remainder(desk: Desk, flow: Any, venues: Any, twice_mid: int, gap_ticks: int) -> None:
+    """Cancel what rests and take the rest of the parent from all venues, whatever the price.
+
+    Where the books hold less than that, the last units are charged at the worst
+    price taken (the mid where the books are empty) plus `gap_ticks`.
+    """
+    parent = record(desk.parent)
+    drop_children_in_flight(desk)
+    for index in range(flow.max_resting):
+        cancel_own(desk, flow, index)
+    quantity = parent.remaining
+    if quantity == 0:
+        return
+    parent.forced += quantity
+    side = parent.side
+    limit = flow.ladder - 1 if side == lob.BUY else 0
+    since = desk.tape.count[0]
+    left = take_now(desk, flow, venues, SMART, limit, quantity, twice_mid)
+    if left > 0:
+        worst = round(0.5 * twice_mid)
+        if desk.tape.count[0] > since:
+            last = ((desk.tape.count[0] - 1) & desk.tape.mask) * lob.TRADE_FIELDS
+            worst = desk.tape.rows[last + lob.TRADE_PRICE]
+        parent.filled_aggressive += left
+        fee = venues[0].taker_fee
+        _book_fill(desk, worst + side * gap_ticks, left, twice_mid, fee)
+
+
+@kernel
+def summarise_resting(desk: Desk, flow: Any, best: int) -> None:
+    """What the parent's record keeps of its resting orders; `best` is their side's quote."""
+    parent = record(desk.parent)
+    parent.queue_ahead = 0
+    parent.queue_own = 0
+    parent.resting_at_best = 0
+    parent.stalest_ticks = 0.0
+    parent.oldest_steps = 0
+    if parent.resting == 0:
+        return
+    nearest = -math.inf
+    for index in range(flow.max_resting):
+        own = index * OWNED_FIELDS
+        if desk.owned[own + ACTIVE] == 0:
+            continue
+        behind = float(parent.side * (best - desk.owned[own + OWN_PRICE])) if best >= 0 else 0.0
+        parent.stalest_ticks = max(parent.stalest_ticks, behind)
+        parent.oldest_steps = max(parent.oldest_steps, parent.step - desk.owned[own + POSTED_STEP])
+        if behind <= 0.0:
+            parent.resting_at_best += desk.owned[own + OWN_QUANTITY]
+        if -behind > nearest:
+            nearest = -behind
+            book = venue_book(desk, flow, desk.owned[own + VENUE])
+            parent.queue_ahead = lob.queue_ahead(book, desk.owned[own + SLOT])
+            parent.queue_own = desk.owned[own + OWN_QUANTITY]

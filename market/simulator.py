@@ -1,0 +1,268 @@
+"""N simulated markets, each with one parent order: reset, step, state.
+
+This is the one simulator of environments, evaluation and cascade. Row n depends on
+its own seed, episode and actions alone, so that alone and in a batch, in any order,
+the same episode runs the same way to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import SimulatorError
+from configs.execution import ExecutionConfig
+from configs.market import VENUE_COUNT
+from market import book as lob
+from market.decode import CHILD, DECISION, execution_rules
+from market.desk import desk_at, venue_book
+from market.flow import schedule_next_arrival
+from market.kernels import kernel
+from market.own import advance
+from market.pointers import record
+from market.random import (
+    PURPOSE_FLOW,
+    PURPOSE_OPENING,
+    PURPOSE_PARENT,
+    hash64,
+    stream_key,
+    uniform,
+)
+from market.sources import Split, path_source
+from market.state import ACTIVE, STATE_FIELDS, TABLE_SIZE, allocate_market
+from market.worker import observe_step, work_step
+
+_PARENT_SIZE, _PARENT_SIDE, _PARENT_REDUCES = range(3)
+
+
+@kernel
+def _open_books(market: Any, n: int, orders: int) -> None:
+    """Fill empty books with resting orders around the reference, alternating sides."""
+    desk = desk_at(market, n)
+    flow = market.flow[0]
+    for venue in range(VENUE_COUNT):
+        lob.reset_book(venue_book(desk, flow, venue))
+    key = stream_key(record(desk.episode).seed, record(desk.episode).episode, PURPOSE_OPENING)
+    middle = int(market.path[n, 0])
+    for order in range(orders):
+        bits = hash64(key, order)
+        venue = order // 2 % VENUE_COUNT
+        offset = market.offsets[int(bits & np.uint64(TABLE_SIZE - 1))]
+        size = market.sizes[int((bits >> np.uint64(10)) & np.uint64(TABLE_SIZE - 1))]
+        side = lob.BUY if order % 2 == 0 else lob.SELL
+        price = middle - offset + 1 if side == lob.BUY else middle + offset
+        if 0 < price < flow.ladder - 1:
+            lob.rest(venue_book(desk, flow, venue), side, price, size, 0)
+
+
+@kernel
+def _clear(market: Any, n: int, horizon: int) -> None:
+    """Empty records of parent and past; seed, episode and what the source wrote stay."""
+    parent, episode = market.parents[n], market.episodes[n]
+    parent.horizon = horizon
+    parent.step = 0
+    parent.remaining = 0
+    parent.resting = 0
+    parent.in_flight = 0
+    episode.arrivals = 0
+    episode.impact = 0.0
+    episode.pending_count = 0
+    episode.next_pending = math.inf
+    episode.buy_volume = 0.0
+    episode.sell_volume = 0.0
+    episode.variance_fast = episode.variance_slow
+    episode.flow_fast = 0.0
+    episode.flow_slow = 0.0
+    episode.imbalance = 0.0
+    episode.imbalance_last = 0.0
+    for index in range(market.owned.shape[1]):
+        market.owned[n, index, ACTIVE] = 0
+
+
+@kernel
+def _draw_parent(
+    market: Any, n: int, side: int, low: float, high: float, reducing: float, path_seed: Any
+) -> None:
+    """The parent order of a new episode, at the mid that stands after the warm-up."""
+    parent, episode = market.parents[n], market.episodes[n]
+    key = stream_key(path_seed, episode.episode, PURPOSE_PARENT)
+    span = math.log(high / low)
+    participation = low * math.exp(span * uniform(key, _PARENT_SIZE))
+    volume = episode.step_volume * parent.horizon
+    drawn = lob.BUY if uniform(key, _PARENT_SIDE) < 0.5 else lob.SELL
+    parent.side = drawn if side == 0 else side
+    parent.quantity = max(round(participation * volume), 1)
+    parent.remaining = parent.quantity
+    parent.participation = participation
+    parent.reduces_risk = 1 if uniform(key, _PARENT_REDUCES) < reducing else 0
+    parent.arrival = episode.last_mid
+
+
+@kernel
+def _begin(
+    market: Any,
+    rows: Any,
+    path_seeds: Any,
+    sides: Any,
+    blank: Any,
+    orders: int,
+    warmup: int,
+    mean_size: float,
+    impact: float,
+    low: float,
+    high: float,
+    reducing: float,
+) -> None:
+    """Open the books of new episodes, let them settle, and hand in the parent orders."""
+    flow = market.flow[0]
+    horizon = market.path.shape[1] - 1
+    for n in rows:
+        market.parents[n] = blank[0]
+        _clear(market, n, horizon)
+        episode = market.episodes[n]
+        # Both sides of a path meet the same flow, so the key is the path's.
+        episode.flow_key = stream_key(path_seeds[n], episode.episode, PURPOSE_FLOW)
+        episode.seed = path_seeds[n]
+        _open_books(market, n, orders)
+        episode.step_volume = episode.rate * flow.market_share * mean_size * flow.step_seconds
+        # By the volatility known at the start, which is the source's.
+        episode.impact_per_unit = impact * math.sqrt(episode.variance_slow) / episode.step_volume
+        episode.volume_mean = episode.step_volume
+        episode.clock = -warmup * flow.step_seconds
+        episode.next_arrival = episode.clock
+        episode.last_mid = market.path[n, 0]
+        episode.mid_mean = market.path[n, 0]
+        episode.spread_mean = 1.0
+        desk = desk_at(market, n)
+        schedule_next_arrival(desk)
+        for step in range(warmup):
+            advance(desk, flow, market.venues, (step + 1 - warmup) * flow.step_seconds)
+            observe_step(market, n)
+        _draw_parent(market, n, sides[n], low, high, reducing, path_seeds[n])
+
+
+@kernel
+def step_rows(
+    market: Any, rows: Any, actions: Any, rules: Any, children: Any, cancels: Any, decisions: Any
+) -> None:
+    """One step of each episode in `rows`."""
+    for n in rows:
+        work_step(market, n, actions[n], rules[0], children[n], cancels[n], decisions[n])
+
+
+class Simulator:
+    """N episodes of a configuration.
+
+    Args:
+        config: the execution environment's configuration.
+        num: N.
+        split: which part of real bars paths come from; the generator ignores it.
+        paired_sides: seeds 2k and 2k + 1 are the two sides of one path; otherwise the
+            side is drawn.
+
+    Raises:
+        ConfigError, DataError: from the reference of the configuration.
+        SimulatorError: `num` is not positive.
+    """
+
+    def __init__(
+        self,
+        config: ExecutionConfig,
+        num: int,
+        split: Split = "train",
+        paired_sides: bool = False,
+    ) -> None:
+        if num <= 0:
+            raise SimulatorError(f"Simulator num={num}: expected at least one episode")
+        self.config = config
+        self.num = num
+        self.paired_sides = paired_sides
+        self.market = allocate_market(config, num)
+        self.rules = execution_rules(config)
+        self.source = path_source(config, split)
+        self.children = np.zeros((num, config.child.max_children), CHILD)
+        self.cancels = np.zeros((num, config.child.max_resting), np.int8)
+        self.decisions = np.zeros(num, DECISION)
+        self.seeds = np.zeros(num, np.uint64)
+        self._blank = np.zeros(1, self.market.parents.dtype)
+        self._mean_size = float(np.mean(self.market.sizes))
+
+    @property
+    def path_seeds(self) -> NDArray[np.uint64]:
+        """The seed of each row's path; the two sides of a path share it."""
+        return self.seeds >> np.uint64(1) if self.paired_sides else self.seeds
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64] | None = None,
+    ) -> None:
+        """Begin new episodes in `rows`: episode 0 of `seeds` [N], else the next of their own."""
+        if not rows.size:
+            return
+        episodes = self.market.episodes
+        if seeds is None:
+            episodes["episode"][rows] += 1
+        else:
+            self.seeds[rows] = seeds[rows]
+            episodes["episode"][rows] = 0
+        path_seeds = self.path_seeds
+        sides = np.zeros(self.num, np.int64)
+        if self.paired_sides:
+            sides = np.where(self.seeds & np.uint64(1), lob.SELL, lob.BUY)
+        self.source.prepare(self.market, rows, path_seeds)
+        flow, parent = self.config.market.flow, self.config.parent
+        _begin(
+            self.market,
+            rows,
+            path_seeds,
+            sides,
+            self._blank,
+            flow.resting_orders,
+            flow.warmup_steps,
+            self._mean_size,
+            flow.permanent_impact,
+            parent.participation_low,
+            parent.participation_high,
+            parent.reducing_share,
+        )
+
+    def step(self, rows: NDArray[np.int64], actions: NDArray[np.float32]) -> None:
+        """Work one step of the episodes in `rows` under joint actions [N, ACTION_WIDTH]."""
+        step_rows(
+            self.market, rows, actions, self.rules, self.children, self.cancels, self.decisions
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of every array that the next step depends on."""
+        state: dict[str, Any] = {name: getattr(self.market, name).copy() for name in STATE_FIELDS}
+        state.update({f"books_{k}": v.copy() for k, v in self.market.books._asdict().items()})
+        state["seeds"] = self.seeds.copy()
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; nothing changes where anything does not fit.
+
+        Raises:
+            SimulatorError: a field is missing or has another shape or type.
+        """
+        targets = {name: getattr(self.market, name) for name in STATE_FIELDS}
+        targets.update({f"books_{k}": v for k, v in self.market.books._asdict().items()})
+        targets["seeds"] = self.seeds
+        for name, target in targets.items():
+            given = state.get(name)
+            if not isinstance(given, np.ndarray):
+                raise SimulatorError(
+                    f"simulator state: '{name}' is missing; give what state_dict() returned"
+                )
+            if given.shape != target.shape or given.dtype != target.dtype:
+                raise SimulatorError(
+                    f"simulator state: '{name}' is {given.dtype}{list(given.shape)}, expected "
+                    f"{target.dtype}{list(target.shape)}; restore into a simulator of the same "
+                    "configuration and number of episodes"
+                )
+        for name, target in targets.items():
+            target[...] = state[name]

@@ -1,0 +1,225 @@
+"""Where reference paths come from: the built-in generator, or real bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import ConfigError, DataError
+from configs.execution import ExecutionConfig
+from configs.market import BarReference, GeneratorReference
+from market.kernels import kernel
+from market.random import PURPOSE_BARS, PURPOSE_PATH, normal, stream_key, uniform
+from market.reference import bar_bridge, regime_path, window_of_bar
+
+if TYPE_CHECKING:
+    from market.bars import Bars
+
+Split = Literal["train", "test"]
+_MINUTE = 60.0
+_EDGE_LEVELS = 64  # ladder levels at either end that the path itself never reaches
+_ACTIVITY_NOISE = 0.25  # sigma of the log message rate around its past profile
+_ACTIVITY_RANGE = (0.25, 4.0)
+
+
+class PathSource(Protocol):
+    """Fills path, base, sigma, rate and the volatility known at the start of new episodes."""
+
+    fingerprint: str
+
+    def prepare(self, market: Any, rows: NDArray[np.int64], path_seeds: NDArray[np.uint64]) -> None:
+        """Write what the episodes in `rows` need before their books open."""
+        ...
+
+
+@kernel
+def place_on_ladder(market: Any, n: int, first: float) -> None:
+    """Turn a path in ticks into ladder ticks around the middle, kept off the edges."""
+    ladder = market.flow[0].ladder
+    base = np.floor(first) - ladder // 2
+    market.episodes[n].base = base
+    path = market.path[n]
+    for index in range(len(path)):
+        inside = max(path[index] - base, _EDGE_LEVELS)
+        path[index] = min(inside, ladder - 1.0 - _EDGE_LEVELS)
+
+
+@kernel
+def _generate(
+    market: Any,
+    rows: Any,
+    path_seeds: Any,
+    start: float,
+    volatility: Any,
+    drift: Any,
+    switch: float,
+    rate: float,
+    prior_sigma: float,
+) -> None:
+    for n in rows:
+        path = market.path[n]
+        episode = market.episodes[n]
+        regime = regime_path(path_seeds[n], episode.episode, volatility, drift, switch, path)
+        for index in range(len(path)):
+            path[index] = start * np.exp(path[index])
+        place_on_ladder(market, n, start)
+        episode.sigma = volatility[regime] * start
+        episode.variance_slow = prior_sigma * prior_sigma
+        episode.rate = rate
+
+
+class GeneratorSource:
+    """The built-in regime-switching market."""
+
+    def __init__(self, config: ExecutionConfig, reference: GeneratorReference) -> None:
+        per_step = config.step_seconds / reference.trading_seconds_per_year
+        self._start = reference.price / config.market.tick
+        self._volatility = np.array([r.volatility for r in reference.regimes]) * np.sqrt(per_step)
+        self._drift = np.array([r.drift for r in reference.regimes]) * per_step
+        self._switch = 1.0 - np.exp(
+            -config.step_seconds / (_MINUTE * reference.mean_regime_minutes)
+        )
+        self._rate = config.market.flow.messages_per_second
+        self.prior_sigma = float(np.sqrt(np.mean(self._volatility**2)) * self._start)
+        self.fingerprint = "built-in generator"
+
+    def prepare(self, market: Any, rows: NDArray[np.int64], path_seeds: NDArray[np.uint64]) -> None:
+        """See `PathSource.prepare`."""
+        _generate(
+            market,
+            rows,
+            path_seeds,
+            self._start,
+            self._volatility,
+            self._drift,
+            self._switch,
+            self._rate,
+            self.prior_sigma,
+        )
+
+
+@kernel
+def _bridge(
+    market: Any,
+    rows: Any,
+    path_seeds: Any,
+    ohlc: Any,
+    first_bar: int,
+    last_bar: int,
+    activity: Any,
+    sigma: Any,
+    steps_per_bar: int,
+    rate: float,
+) -> None:
+    whole = np.empty(steps_per_bar + 1)
+    scratch = np.empty(steps_per_bar + 1)
+    for n in rows:
+        episode = market.episodes[n]
+        path = market.path[n]
+        draw = stream_key(path_seeds[n], episode.episode, PURPOSE_BARS)
+        bar = first_bar + int(uniform(draw, 0) * (last_bar - first_bar))
+        key = stream_key(path_seeds[n], episode.episode, PURPOSE_PATH)
+        bar_bridge(key, ohlc[bar, 0], ohlc[bar, 1], ohlc[bar, 2], ohlc[bar, 3], whole, scratch)
+        start = int(uniform(draw, 1) * (steps_per_bar - len(path) + 2))
+        window_of_bar(whole, start, path)
+        place_on_ladder(market, n, path[0])
+        episode.sigma = sigma[bar]
+        episode.variance_slow = sigma[bar] ** 2
+        noise = np.exp(_ACTIVITY_NOISE * normal(draw, 1))
+        episode.rate = rate * activity[bar] * noise
+
+
+class BarSource:
+    """Windows inside real bars, of the training or of the test split.
+
+    Message rates and the volatility known at the start come from bars before the
+    one that is played, so that neither tells what the bar has yet to do.
+    """
+
+    def __init__(self, config: ExecutionConfig, reference: BarReference, split: Split) -> None:
+        # pandas is read in only where bars are: a decision on the built-in market needs none.
+        from market.bars import load_bars
+
+        bars = load_bars(reference.bars)
+        self.fingerprint = bars.fingerprint
+        self._steps = self._steps_per_bar(config, reference)
+        self._range = self._split(bars, reference, split)
+        past = reference.activity_bars
+        tick = config.market.tick
+        self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1) / tick
+        self._activity = _trailing_activity(bars.volume, past)
+        self._sigma = _trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
+        self._rate = config.market.flow.messages_per_second
+
+    @staticmethod
+    def _steps_per_bar(config: ExecutionConfig, reference: BarReference) -> int:
+        seconds = reference.bars.bar_minutes * _MINUTE
+        steps = int(seconds / config.step_seconds)
+        if config.parent.horizon_steps > steps:
+            raise ConfigError(
+                f"parent.horizon_steps={config.parent.horizon_steps}: an episode lives inside one "
+                f"bar of {reference.bars.bar_minutes} min, expected at most {steps} steps of "
+                f"{config.step_seconds:g} s; shorten the horizon or the step"
+            )
+        return steps
+
+    @staticmethod
+    def _split(bars: Bars, reference: BarReference, split: Split) -> tuple[int, int]:
+        past = reference.activity_bars
+        count = len(bars.close)
+        cut = int(count * reference.train_share)
+        first, last = (past, cut) if split == "train" else (cut + reference.embargo_bars, count)
+        if last - max(first, past) < 1:
+            raise DataError(
+                f"{bars.source}: {count} bars leave none for the {split} split; expected more than "
+                f"{past} past bars (activity_bars) plus {reference.embargo_bars} embargoed ones; "
+                "give a longer file or smaller settings"
+            )
+        return max(first, past), last
+
+    def prepare(self, market: Any, rows: NDArray[np.int64], path_seeds: NDArray[np.uint64]) -> None:
+        """See `PathSource.prepare`."""
+        first, last = self._range
+        _bridge(
+            market,
+            rows,
+            path_seeds,
+            self._ohlc,
+            first,
+            last,
+            self._activity,
+            self._sigma,
+            self._steps,
+            self._rate,
+        )
+
+
+def _trailing_mean(values: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+    """Mean of the `past` values before each one; of fewer where fewer exist, 0 of none."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    after = np.arange(len(values))
+    first = np.maximum(after - past, 0)
+    return np.asarray((sums[after] - sums[first]) / np.maximum(after - first, 1))
+
+
+def _trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+    """The level of volume before each bar, over its mean in all the past."""
+    usual = _trailing_mean(volume, len(volume))
+    return np.clip(_trailing_mean(volume, past) / np.maximum(usual, 1e-9), *_ACTIVITY_RANGE)
+
+
+def _trailing_sigma(ohlc: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+    """Deviation of a bar from its range over past bars (Parkinson, 1980), in ticks."""
+    high, low = ohlc[:, 1], ohlc[:, 2]
+    variance = _trailing_mean((high - low) ** 2 / (4.0 * np.log(2.0)), past)
+    return np.sqrt(np.maximum(variance, 1.0))
+
+
+def path_source(config: ExecutionConfig, split: Split) -> PathSource:
+    """The source that a configuration asks for."""
+    reference = config.market.reference
+    if isinstance(reference, BarReference):
+        return BarSource(config, reference, split)
+    return GeneratorSource(config, reference)

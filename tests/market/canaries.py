@@ -1,0 +1,88 @@
+"""Random streams through a book whose neighbours in memory must stay as they were.
+
+Run as a module it expects numba's bounds checks to be on, and proves that they are.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from market import book as lob
+from market.kernels import kernel
+from market.replay import IOC, LIMIT, MODIFY
+from tests.market.book_checks import INT32, LEVELS, check_invariants, long_stream
+from tests.market.book_kernels import replay_at, reset_at
+
+CANARY = 0x5A
+SLOTS = 7
+MESSAGES = 1500
+TAPE = 16
+
+
+def _with_wild_numbers(rows: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
+    """One row in five with extreme prices and quantities."""
+    rng = np.random.default_rng([seed, CANARY])  # not the stream's own draws
+    wild = rng.random(len(rows)) < 0.2
+    extremes = [INT32.min, INT32.min + 1, -64, -1, 0, LEVELS - 1, LEVELS, 2 * LEVELS, INT32.max]
+    rows[wild, 3] = rng.choice(extremes, wild.sum())
+    rows[wild, 4] = rng.choice([INT32.min, -1, 0, 1, INT32.max], wild.sum())
+    assert set(rows[wild, 0]) >= {LIMIT, IOC, MODIFY}
+    return rows
+
+
+def _padded(shape: tuple[int, ...], dtype: type, fill: int) -> NDArray[np.uint8]:
+    """Three rows, of which the outer two are canaries and the middle one is `fill`."""
+    out = np.full((3, int(np.prod(shape)) * np.dtype(dtype).itemsize), CANARY, np.uint8)
+    middle = out[1].view(dtype)
+    middle[:] = fill
+    return out
+
+
+def replay_between_canaries(seed: int) -> None:
+    """Replay into the middle of three books, with padded handles, trades and count."""
+    arrays = lob.allocate(3, LEVELS, SLOTS)
+    guarded = [part.view(np.uint8) for part in arrays]
+    for part in guarded:
+        part[0] = CANARY
+        part[2] = CANARY
+    handles = _padded((MESSAGES,), np.int64, lob.NONE)
+    tape = _padded((TAPE, lob.TRADE_FIELDS), np.int32, 0)
+    count = _padded((1,), np.int64, 0)
+    rows = _with_wild_numbers(long_stream(MESSAGES, seed), seed)
+    for _ in range(2):
+        replay_at(
+            arrays,
+            1,
+            rows,
+            handles[1].view(np.int64),
+            tape[1].view(np.int32).reshape(TAPE, lob.TRADE_FIELDS),
+            count[1].view(np.int64),
+        )
+        check_invariants(arrays, 1)
+        reset_at(arrays, 1)
+        check_invariants(arrays, 1)
+    assert count[1].view(np.int64)[0] > TAPE, "the ring of trades never wrapped"
+    for part in (*guarded, handles, tape, count):
+        assert (part[0] == CANARY).all() and (part[2] == CANARY).all()
+
+
+@kernel
+def _element(array: NDArray[np.int32], index: int) -> np.int32:
+    return array[index]
+
+
+def _checks_are_on() -> bool:
+    try:
+        _element(np.zeros(4, np.int32), 4)
+    except IndexError:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    assert numba.config.BOUNDSCHECK and _checks_are_on()
+    for number in range(20):
+        replay_between_canaries(number)
+    print("neighbours untouched")
