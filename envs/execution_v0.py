@@ -1,0 +1,21 @@
+"""`from envs import execution_v0`: PettingZoo's two faces of the execution environment."""
+
+from __future__ import annotations
+
+from configs.execution import ExecutionConfig
+from envs.execution.parallel import ExecutionParallelEnv
+from envs.execution.sequential import ExecutionAECEnv
+
+__all__ = ["env", "parallel_env"]
+
+
+def parallel_env(
+    config: ExecutionConfig | None = None, seed: int | None = None
+) -> ExecutionParallelEnv:
+    """The five agents act at once; `upstream` is zero and the joint action is taken whole."""
+    return ExecutionParallelEnv(config, seed)
+
+
+def env(config: ExecutionConfig | None = None, seed: int | None = None) -> ExecutionAECEnv:
+    """The five agents act in turn; `observe()` shows each what those before it chose."""
+    return ExecutionAECEnv(config, seed)

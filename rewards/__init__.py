@@ -1,0 +1,1 @@
+"""Pure reward terms, composed by weights in config."""

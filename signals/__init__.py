@@ -1,0 +1,1 @@
+"""What agents read and say: column tables, layouts, observation kernels."""

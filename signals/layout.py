@@ -1,0 +1,174 @@
+"""How a layer's agents read a row of columns and write a row of actions.
+
+A layer's observation is kept as ONE flat row per environment: the columns that
+all agents share, then each agent's own columns in agent order. An agent's own
+observation is the shared part followed by its own part; `upstream` carries what
+the agents before it chose in the same step. Environments, policies and the
+cascade all cut the same rows by the same layout, so no index is written twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an observation or state: its name, unit, range and source.
+
+    `privileged` columns are for the critic in training alone: no actor, no
+    export and no decision reads them.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    source: str
+    privileged: bool = False
+
+
+@dataclass(frozen=True)
+class ActionComponent:
+    """One component of an agent's action, in [0, 1] for boxes, and what it does to orders.
+
+    `initial` is where an untrained policy starts: the component itself for boxes, a
+    choice's relative weight for discrete agents. A `supervised` component is learnt
+    by regression and carries no policy gradient.
+    """
+
+    name: str
+    effect: str
+    supervised: bool = False
+    initial: float = 0.5
+
+
+@dataclass(frozen=True)
+class AgentLayout:
+    """One agent: its own columns, its action kind and the components of its action.
+
+    kind "box": `len(components)` numbers in [0, 1].
+    kind "discrete": one number, the index of the chosen component.
+    """
+
+    name: str
+    own: tuple[Column, ...]
+    kind: Literal["box", "discrete"]
+    components: tuple[ActionComponent, ...]
+
+    @property
+    def action_width(self) -> int:
+        """Numbers this agent takes in a row of joint actions."""
+        return len(self.components) if self.kind == "box" else 1
+
+    @property
+    def encoded_width(self) -> int:
+        """Numbers this agent takes in `upstream` (one-hot where discrete) and of noise."""
+        return len(self.components)
+
+
+@dataclass(frozen=True)
+class LayerLayout:
+    """The agents of a layer in their order of acting, and the columns they share."""
+
+    layer: str
+    shared: tuple[Column, ...]
+    agents: tuple[AgentLayout, ...]
+    privileged: tuple[Column, ...] = ()
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of a row: shared once, then each agent's own."""
+        return self.shared + tuple(c for agent in self.agents for c in agent.own)
+
+    @cached_property
+    def state_columns(self) -> tuple[Column, ...]:
+        """The columns of `state()`: the row, then the privileged ones."""
+        return self.columns + self.privileged
+
+    @property
+    def row_width(self) -> int:
+        return len(self.columns)
+
+    @property
+    def state_width(self) -> int:
+        return len(self.state_columns)
+
+    @property
+    def action_width(self) -> int:
+        return sum(agent.action_width for agent in self.agents)
+
+    @property
+    def noise_width(self) -> int:
+        """Numbers of noise per joint decision: normal for boxes, Gumbel for discrete."""
+        return sum(agent.encoded_width for agent in self.agents)
+
+    @property
+    def upstream_width(self) -> int:
+        """The encoded choices of all agents but the last, then their 'chosen' flags."""
+        before = self.agents[:-1]
+        return sum(agent.encoded_width for agent in before) + len(before)
+
+    def own_slice(self, agent: int) -> slice:
+        """Where agent number `agent`'s own columns lie in a row."""
+        start = len(self.shared) + sum(len(a.own) for a in self.agents[:agent])
+        return slice(start, start + len(self.agents[agent].own))
+
+    def observation_indices(self, agent: int) -> NDArray[np.int64]:
+        """Columns of a row that make up the observation of agent number `agent`."""
+        own = self.own_slice(agent)
+        return np.concatenate([np.arange(len(self.shared)), np.arange(own.start, own.stop)])
+
+    def observation_columns(self, agent: int) -> tuple[Column, ...]:
+        return self.shared + self.agents[agent].own
+
+    def action_slice(self, agent: int) -> slice:
+        """Where agent number `agent`'s numbers lie in a row of joint actions."""
+        start = sum(a.action_width for a in self.agents[:agent])
+        return slice(start, start + self.agents[agent].action_width)
+
+    def noise_slice(self, agent: int) -> slice:
+        """Where agent number `agent`'s numbers lie in a row of noise."""
+        start = sum(a.encoded_width for a in self.agents[:agent])
+        return slice(start, start + self.agents[agent].encoded_width)
+
+    def upstream_slice(self, agent: int) -> slice:
+        """Where the choice of agent number `agent` (not the last) lies in `upstream`."""
+        return self.noise_slice(agent)
+
+    def chosen_flag(self, agent: int) -> int:
+        """Index in `upstream` of the flag that agent number `agent` has chosen."""
+        return sum(a.encoded_width for a in self.agents[:-1]) + agent
+
+    def table(self) -> dict[str, object]:
+        """The layout as plain data, for manifests and docs."""
+
+        def rows(columns: tuple[Column, ...]) -> list[dict[str, object]]:
+            return [dict(name=c.name, unit=c.unit, low=c.low, high=c.high) for c in columns]
+
+        return {
+            "layer": self.layer,
+            "shared": rows(self.shared),
+            "agents": [
+                {
+                    "name": a.name,
+                    "own": rows(a.own),
+                    "kind": a.kind,
+                    "components": [c.name for c in a.components],
+                }
+                for a in self.agents
+            ],
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the table: an artefact trained on other columns has another."""
+        text = json.dumps(self.table(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
