@@ -1,0 +1,1 @@
+"""Policies: torch actors and critics, blind to environments."""

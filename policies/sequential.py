@@ -1,0 +1,224 @@
+"""The sequential actor: a team that acts in order, each agent on what those before it chose.
+
+The joint policy factorises along the agents' order, pi(a | s) = prod_k
+pi_k(a_k | o_k, a_<k), as in the auto-regressive policies of Wen et al.,
+"Multi-Agent Reinforcement Learning is a Sequence Modeling Problem" (2022),
+with a network of its own per agent. All networks share one masked first layer
+(Germain et al., "MADE", 2015): an agent's weights on columns it does not
+observe and on choices not yet made are held at zero. So a joint decision
+takes one product with the row, and training, where all choices are known, is
+parallel over agents.
+
+The 'chosen' flags of `upstream` are the same in every decision of an agent;
+its bias stands for them.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from configs.mappo import PolicyConfig
+from policies.heads import HeadTable, gaussian_entropy, gaussian_log_density
+from policies.networks import activate, activation_gain, orthogonal
+from signals.layout import LayerLayout
+
+
+class Acted(NamedTuple):
+    """One joint decision per row.
+
+    latent: [N, action_width], logits of box components, indices of discrete choices;
+        what `evaluate` takes.
+    actions: [N, action_width], boxes in [0, 1], indices; what the environment takes.
+    log_prob: [N, agents], of the latent; supervised components carry none.
+    """
+
+    latent: Tensor
+    actions: Tensor
+    log_prob: Tensor
+
+
+class Evaluated(NamedTuple):
+    """What a recorded decision is worth under the present weights.
+
+    log_prob, entropy: [N, agents]. supervised: [N, supervised components] in [0, 1].
+    """
+
+    log_prob: Tensor
+    entropy: Tensor
+    supervised: Tensor
+
+
+class SequentialPolicy(nn.Module):
+    """One actor for a whole layer, over rows of `layout`.
+
+    Rows are float32 [N, layout.row_width], already scaled to about [-1, 1];
+    they are clipped at `config.input_clip`.
+    """
+
+    row_mask: Tensor
+    choice_mask: Tensor
+
+    def __init__(self, layout: LayerLayout, config: PolicyConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.layout = layout
+        self.config = config
+        self.table = HeadTable(layout, config.state_dependent_sigma)
+        generator = torch.Generator().manual_seed(seed)
+        self._build_first_layer(generator)
+        self._build_deeper_layers(generator)
+
+    @property
+    def agents(self) -> int:
+        return len(self.layout.agents)
+
+    def _build_first_layer(self, generator: torch.Generator) -> None:
+        layout, width = self.layout, self.config.hidden[0]
+        gain = activation_gain(self.config.activation)
+        choices = self.table.choice_width
+        row_mask = torch.zeros(layout.row_width, self.agents, width)
+        choice_mask = torch.zeros(choices, self.agents, width)
+        row_weight, choice_weight = torch.zeros_like(row_mask), torch.zeros_like(choice_mask)
+        for k in range(self.agents):
+            seen = torch.from_numpy(layout.observation_indices(k))
+            before = layout.noise_slice(k).start
+            weight = orthogonal(len(seen) + before, width, gain, generator)
+            row_mask[seen, k] = 1.0
+            choice_mask[:before, k] = 1.0
+            row_weight[seen, k] = weight[: len(seen)]
+            choice_weight[:before, k] = weight[len(seen) :]
+        # Masks follow from the layout, so no state dict carries them.
+        self.register_buffer("row_mask", row_mask.flatten(1), persistent=False)
+        self.register_buffer("choice_mask", choice_mask.flatten(1), persistent=False)
+        self.row_weight = nn.Parameter(row_weight.flatten(1))
+        self.choice_weight = nn.Parameter(choice_weight.flatten(1))
+        self.first_bias = nn.Parameter(torch.zeros(self.agents * width))
+
+    def _build_deeper_layers(self, generator: torch.Generator) -> None:
+        hidden = self.config.hidden
+        gain = activation_gain(self.config.activation)
+
+        def stack(rows: int, columns: int, scale: float) -> nn.Parameter:
+            blocks = [orthogonal(rows, columns, scale, generator) for _ in range(self.agents)]
+            return nn.Parameter(torch.stack(blocks))
+
+        pairs = list(pairwise(hidden))
+        self.weights = nn.ParameterList([stack(a, b, gain) for a, b in pairs])
+        self.biases = nn.ParameterList(
+            [nn.Parameter(torch.zeros(self.agents, 1, b)) for _, b in pairs]
+        )
+        outputs = self.table.outputs
+        self.head_weight = stack(hidden[-1], outputs, self.config.output_gain)
+        self.head_bias = nn.Parameter(self.table.initial_bias())
+        low, high = math.log(self.config.min_sigma), math.log(self.config.max_sigma)
+        share = (math.log(self.config.initial_sigma) - low) / (high - low)
+        raw = torch.full((self.table.gaussians,), math.log(share / (1.0 - share)))
+        self.raw_sigma = nn.Parameter(raw)
+
+    def _log_sigma(self, raw: Tensor) -> Tensor:
+        low, high = math.log(self.config.min_sigma), math.log(self.config.max_sigma)
+        return low + (high - low) * torch.sigmoid(raw)
+
+    def _clip(self, rows: Tensor) -> Tensor:
+        return rows.clamp(-self.config.input_clip, self.config.input_clip)
+
+    def act(self, rows: Tensor, noise: Tensor | None) -> Acted:
+        """Decide, agent by agent, for rows [N, row_width].
+
+        `noise` [N, noise_width] (signals.noise) samples; None takes the mode:
+        sigmoid(mu) and argmax.
+        """
+        from_row = self._clip(rows) @ (self.row_weight * self.row_mask) + self.first_bias
+        from_row = from_row.unflatten(1, (self.agents, -1))
+        up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
+        choices: list[Tensor] = []
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for k in range(self.agents):
+            first = from_row[:, k]
+            if choices:
+                seen = torch.cat(choices, dim=1)
+                first = first + seen @ up_weight[: seen.shape[1], k]
+            output = self._deeper(first, k)
+            eps = None if noise is None else noise[:, self.layout.noise_slice(k)]
+            latent, action, log_prob, encoded = self._decide(k, output, eps)
+            choices.append(encoded)
+            parts.append((latent, action, log_prob))
+        latents, actions, log_probs = zip(*parts, strict=True)
+        return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
+
+    def _deeper(self, first: Tensor, k: int) -> Tensor:
+        """Agent k's network above its first layer: [N, hidden] -> [N, outputs]."""
+        values = activate(first, self.config.activation)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            values = activate(torch.addmm(bias[k], values, weight[k]), self.config.activation)
+        return torch.addmm(self.head_bias[k], values, self.head_weight[k])
+
+    def _decide(
+        self, k: int, output: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(latent, action, log_prob, encoded choice) of agent k from its head's outputs."""
+        agent = self.layout.agents[k]
+        width = agent.encoded_width
+        if agent.kind == "discrete":
+            log_p = functional.log_softmax(output[:, :width], dim=1)
+            index = (log_p if noise is None else log_p + noise).argmax(dim=1)
+            chosen = functional.one_hot(index, width).to(log_p.dtype)
+            latent = index.to(log_p.dtype).unsqueeze(1)
+            return latent, latent, (log_p * chosen).sum(1), chosen
+        mean = output[:, :width]
+        raw = self.raw_sigma[self.table.gaussian_slice(k)].expand_as(mean)
+        if self.config.state_dependent_sigma:
+            raw = raw + output[:, width : 2 * width]
+        log_sigma = self._log_sigma(raw)
+        stochastic = self.table.stochastic_of(k).to(mean)
+        spread = 0.0 if noise is None else noise * log_sigma.exp() * stochastic
+        latent = mean + spread
+        density = gaussian_log_density(latent, mean, log_sigma) * stochastic
+        action = torch.sigmoid(latent)
+        return latent, action, density.sum(1), action
+
+    def evaluate(self, rows: Tensor, latent: Tensor) -> Evaluated:
+        """Log-probabilities, entropies and predictions of decisions taken earlier.
+
+        rows [N, row_width]; latent [N, action_width] as `act` gave it. Parallel
+        over agents, each on the recorded choices of those before it.
+        """
+        inputs = torch.cat([self._clip(rows), self.table.encode(latent)], dim=1)
+        weight = torch.cat([self.row_weight * self.row_mask, self.choice_weight * self.choice_mask])
+        values = torch.addmm(self.first_bias, inputs, weight)
+        # [N, agents x hidden] -> [agents, N, hidden]: one stacked product for all agents.
+        values = activate(values, self.config.activation)
+        values = values.unflatten(1, (self.agents, -1)).transpose(0, 1)
+        for deeper, bias in zip(self.weights, self.biases, strict=True):
+            values = activate(torch.baddbmm(bias, values, deeper), self.config.activation)
+        outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
+        return self._judge(outputs.transpose(0, 1).flatten(1), latent)
+
+    def _judge(self, outputs: Tensor, latent: Tensor) -> Evaluated:
+        """Heads' outputs [N, agents x outputs] and latents -> what `evaluate` gives."""
+        table = self.table
+        log_prob = outputs.new_zeros(outputs.shape[0], self.agents)
+        entropy, supervised = log_prob, outputs.new_zeros(outputs.shape[0], 0)
+        if table.gaussians:
+            mean = outputs[:, table.mean_index]
+            raw = self.raw_sigma.expand_as(mean)
+            if self.config.state_dependent_sigma:
+                raw = raw + outputs[:, table.sigma_index]
+            log_sigma = self._log_sigma(raw)
+            density = gaussian_log_density(latent[:, table.latent_index], mean, log_sigma)
+            # A matrix [components, agents] sums components by agent, supervised ones left out.
+            log_prob = density @ table.component_agent
+            entropy = gaussian_entropy(log_sigma) @ table.component_agent
+            supervised = torch.sigmoid(mean[:, table.supervised_index])
+        for k, columns in table.discrete_columns:
+            log_p = functional.log_softmax(outputs[:, columns], dim=1)
+            index = latent[:, self.layout.action_slice(k)].long()
+            column = functional.one_hot(torch.tensor(k), self.agents).to(log_p)
+            log_prob = log_prob + log_p.gather(1, index) * column
+            entropy = entropy - (log_p.exp() * log_p).sum(1, keepdim=True) * column
+        return Evaluated(log_prob, entropy, supervised)

@@ -1,0 +1,100 @@
+"""Run folders and provenance: what a resume finds, what a report may claim."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from configs.errors import TrainingError
+from configs.loading import load_config
+from configs.train import TrainConfig
+from trainers.provenance import UNKNOWN_COMMIT, commit, versions
+from trainers.runs import RUN_FILE, new_run, resumed_run
+
+
+def config(tmp_path: Path) -> TrainConfig:
+    return TrainConfig(output=str(tmp_path / "runs"))
+
+
+def test_a_run_is_found_again_as_it_was_left(tmp_path: Path) -> None:
+    run = new_run(config(tmp_path), None)
+    run.path.mkdir(parents=True)
+    run.begin(config(tmp_path), "abc")
+    for iteration in (1, 2, 3):
+        run.record({"iteration": iteration, "return": -1.0})
+    found = resumed_run(config(tmp_path), None)
+    assert (found.path, found.tracking_run, found.history) == (run.path, "abc", run.history)
+    assert load_config(TrainConfig, found.path / "config.yaml") == config(tmp_path)
+    found.forget_after(2)
+    assert [row["iteration"] for row in resumed_run(config(tmp_path), None).history] == [1, 2]
+
+
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    run = new_run(config(tmp_path), str(tmp_path / "mine"))
+    run.path.mkdir()
+    run.begin(config(tmp_path), None)
+    run.record({"iteration": 1})
+    with (run.path / "history.jsonl").open("a") as file:
+        file.write('{"iteration": 2, "ret')
+    assert resumed_run(config(tmp_path), str(run.path)).history == [{"iteration": 1}]
+
+
+def test_a_torn_line_does_not_spoil_what_is_recorded_after_it(tmp_path: Path) -> None:
+    run = new_run(config(tmp_path), str(tmp_path / "mine"))
+    run.path.mkdir()
+    run.begin(config(tmp_path), None)
+    with (run.path / "history.jsonl").open("w") as file:
+        file.write('{"iteration": 1}\n{"iteration": 2, "ret')
+    again = resumed_run(config(tmp_path), str(run.path))
+    again.forget_after(1)
+    again.record({"iteration": 2})
+    assert resumed_run(config(tmp_path), str(run.path)).history == [
+        {"iteration": 1},
+        {"iteration": 2},
+    ]
+
+
+def test_finished_runs_and_other_markets_are_not_resumed(tmp_path: Path) -> None:
+    run = new_run(config(tmp_path), None)
+    run.path.mkdir(parents=True)
+    run.begin(config(tmp_path), None)
+    run.finish()
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        resumed_run(config(tmp_path), None)
+    assert resumed_run(config(tmp_path), str(run.path)).finished  # named, it may go on
+    assert new_run(config(tmp_path), None).path != run.path
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"run.json is missing"):
+        resumed_run(config(tmp_path), str(tmp_path))
+    (tmp_path / RUN_FILE).write_text("{")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        resumed_run(config(tmp_path), str(tmp_path))
+
+
+def test_a_commit_is_claimed_by_its_own_checkout_alone(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True)
+
+    assert commit(tmp_path).name == UNKNOWN_COMMIT
+    git("init", "-q")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-qm", "first")
+    clean = commit(tmp_path)
+    assert len(clean.name) == 40 and not clean.dirty
+    (tmp_path / "a").write_text("2")
+    assert commit(tmp_path).dirty
+    inside = tmp_path / "site-packages"
+    inside.mkdir()
+    assert commit(inside).name == UNKNOWN_COMMIT
+
+
+def test_versions_are_the_installed_ones() -> None:
+    import numpy
+
+    assert versions()["numpy"] == numpy.__version__

@@ -1,0 +1,279 @@
+"""Whole trainings on the toy: reproducible, resumable, stoppable, and clear where they fail."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+
+from configs.errors import TrainingError
+from configs.mappo import CriticConfig, MappoConfig, PolicyConfig, StopConfig
+from policies.gae import generalized_advantages
+from tests.trainers.toy_env import toy_layout
+from trainers.mappo.checkpoint import latest_checkpoint, load_checkpoint, load_policy
+from trainers.mappo.config import MAPPOConfig
+from trainers.progress import TrainingProgress
+from trainers.train import IterationReport, TrainResult, budget_used, train
+
+MAKE = "tests.trainers.toy_env:make"
+
+
+def tiny(iterations: int, **changes: object) -> MappoConfig:
+    """A run of fractions of a second."""
+    options = {
+        "policy": PolicyConfig(hidden=(16, 16)),
+        "critic": CriticConfig(hidden=(16,)),
+        "num_envs": 8,
+        "rollout_length": 16,
+        "stagger": 6,
+        "minibatches": 2,
+        "epochs": 2,
+        "learning_rate": 1e-3,
+        "stop": StopConfig(iterations=iterations),
+        "seed": 3,
+    }
+    return MappoConfig(**(options | changes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """One Ray for the module: it takes seconds to start."""
+    ray.init(
+        num_cpus=1,
+        include_dashboard=False,
+        object_store_memory=100 << 20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+def run(config: MappoConfig, output: Path, **options: object) -> tuple[TrainResult, list]:
+    reports: list[IterationReport] = []
+    kwargs = options.pop("kwargs", {})
+    result = train(config, MAKE, kwargs, output, on_iteration=reports.append, **options)
+    return result, reports
+
+
+def curve(reports: list[IterationReport]) -> list[object]:
+    """All of a report that does not depend on the clock."""
+    return [(r.iteration, r.env_steps, r.episodes, r.metrics, r.rewards, r.losses) for r in reports]
+
+
+def weights(result: TrainResult) -> list[torch.Tensor]:
+    return list(result.policy.state_dict().values())
+
+
+def same(first: TrainResult, second: TrainResult) -> bool:
+    return all(map(torch.equal, weights(first), weights(second)))
+
+
+def test_same_seed_same_curve_to_the_bit(tmp_path: Path):
+    first, reports = run(tiny(3), tmp_path / "a")
+    again, repeated = run(tiny(3), tmp_path / "b")
+    other, _ = run(tiny(3, seed=4), tmp_path / "c")
+    assert curve(reports) == curve(repeated)
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path):
+    decays = {"learning_rate_decay": "linear", "entropy_decay": "linear"}
+    whole, reports = run(tiny(4, **decays), tmp_path / "whole")
+    # The same budget throughout, since decays depend on it: stop by a signal instead.
+    seen: list[IterationReport] = []
+
+    def stop_after_two(report: IterationReport) -> None:
+        seen.append(report)
+        if report.iteration == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    half = train(tiny(4, **decays), MAKE, {}, tmp_path / "half", False, stop_after_two)
+    assert half.interrupted
+    assert half.iterations == 2
+    rest, later = run(tiny(4, **decays), tmp_path / "half", resume=True)
+    assert not rest.interrupted
+    assert curve(seen + later) == curve(reports)
+    assert same(rest, whole)
+    assert rest.env_steps == whole.env_steps == 4 * 8 * 16
+    assert rest.minutes > half.minutes
+
+
+def test_a_report_holds_measured_figures(tmp_path: Path):
+    result, reports = run(tiny(2), tmp_path)
+    report = reports[-1]
+    assert result.last == report
+    assert report.env_steps == 2 * 8 * 16
+    assert report.steps_per_s > 0
+    assert set(report.seconds) == {"sample", "learn", "sync"}
+    assert {"return", "length", "error", "return/chooser"} <= set(report.metrics)
+    assert {"reward/scout", "term/monitor"} <= set(report.rewards)
+    expected = {"policy_loss", "value_loss", "supervised_loss", "entropy", "kl"}
+    expected |= {"clip_fraction", "explained_variance", "grad_norm_policy", "grad_norm_critic"}
+    assert expected <= set(report.losses)
+    assert report.peak_rss_bytes > 50e6
+    assert report.progress == 1.0
+
+
+def test_checkpoints_are_whole_pruned_and_pointed_to(tmp_path: Path):
+    result, _ = run(tiny(5, checkpoint_every=1, keep_checkpoints=2), tmp_path)
+    folder = tmp_path / "checkpoints"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["iteration-000004", "iteration-000005", "latest"]
+    assert latest_checkpoint(tmp_path) == result.checkpoint == folder / "iteration-000005"
+    meta, _ = load_checkpoint(result.checkpoint)
+    assert (meta.iteration, meta.env_steps) == (5, 5 * 8 * 16)
+    (folder / "latest").unlink()
+    assert latest_checkpoint(tmp_path) == result.checkpoint
+
+
+def test_the_policy_of_a_checkpoint_is_the_trained_one(tmp_path: Path):
+    result, _ = run(tiny(2), tmp_path)
+    loaded = load_policy(result.checkpoint)
+    rows = torch.rand(5, toy_layout().row_width)
+    with torch.no_grad():
+        expected, found = result.policy.act(rows, None), loaded.act(rows, None)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_run_is_not_overwritten_and_needs_its_own_settings(tmp_path: Path):
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
+        run(tiny(1), tmp_path, resume=True)
+    run(tiny(1), tmp_path)
+    with pytest.raises(TrainingError, match=r"holds a run already .* add --resume"):
+        run(tiny(1), tmp_path)
+    with pytest.raises(TrainingError, match=r"other settings: gamma=0.5 \(was 0.99\)"):
+        run(tiny(2, gamma=0.5), tmp_path, resume=True)
+    with pytest.raises(TrainingError, match=r"with columns .* begin a new run"):
+        run(tiny(2), tmp_path, resume=True, kwargs={"padding": 2})
+    done, reports = run(tiny(1), tmp_path, resume=True)
+    assert reports == []
+    assert done.iterations == 1
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path):
+    result, _ = run(tiny(1), tmp_path)
+    state = result.checkpoint / "state.pkl"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"state\.pkl: damaged"):
+        run(tiny(2), tmp_path, resume=True)
+
+
+def test_a_fault_of_the_environment_ends_the_run_with_its_place(tmp_path: Path):
+    with pytest.raises(TrainingError, match=r"agent 'follower' is nan in environment row 1"):
+        run(tiny(3), tmp_path, kwargs={"spoil_at": 30})
+
+
+def test_target_kl_ends_the_epochs_early(tmp_path: Path):
+    _, reports = run(tiny(1, epochs=8, target_kl=1e-9), tmp_path / "a")
+    assert reports[0].losses["epochs"] < 8
+    _, reports = run(tiny(1, epochs=8, target_kl=1e9), tmp_path / "b")
+    assert reports[0].losses["epochs"] == 8
+
+
+def test_the_budget_is_that_of_the_nearest_limit():
+    stop = StopConfig(env_steps=1000, minutes=2.0)
+    assert budget_used(stop, 500, 0.1, 7) == 0.5
+    assert budget_used(stop, 500, 3.0, 7) == 1.5
+    assert budget_used(StopConfig(iterations=10), 0, 9.0, 10) == 1.0
+
+
+def test_the_learners_batch_bootstraps_where_it_must():
+    """The batch the learner trains on, against values looked up one by one."""
+    config = tiny(1, normalize_advantages=False, critic=CriticConfig(value_norm=False))
+    algorithm = MAPPOConfig().for_layer(config, toy_layout(), MAKE, {}).build_algo()
+    try:
+        [rollout] = algorithm.env_runner.sample()
+        learner = algorithm.learner_group._learner
+        critic = learner.module["critic"].critic
+        batch, _ = learner._prepare(rollout)
+        pairs = zip(rollout.cut_index, rollout.cut_states, strict=True)
+        cuts = {tuple(index): state for index, state in pairs}
+        following = []
+        for t in range(rollout.length):
+            for n in range(rollout.num_envs):
+                last = t == rollout.length - 1
+                state = rollout.last_states[n] if last else rollout.states[t + 1, n]
+                following.append(torch.from_numpy(cuts.get((t, n), state)))
+        shape = rollout.rewards.shape
+        with torch.no_grad():
+            next_values = critic.values(torch.stack(following)).reshape(shape)
+            values = critic.values(torch.from_numpy(rollout.states))
+        expected = generalized_advantages(
+            torch.from_numpy(rollout.rewards),
+            values,
+            next_values,
+            torch.from_numpy(rollout.terminations),
+            torch.from_numpy(rollout.truncations),
+            config.gamma,
+            config.gae_lambda,
+        ).flatten(0, 1)
+        torch.testing.assert_close(batch["policy"]["advantages"], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            batch["critic"]["returns"], expected + values.flatten(0, 1), rtol=1e-4, atol=1e-5
+        )
+        assert len(cuts) > 0
+    finally:
+        algorithm.stop()
+
+
+def test_rllibs_own_checkpoint_restores_the_simulators_too(tmp_path: Path):
+    """`save_to_path` and `restore_from_path`, which Tune uses."""
+    config = MAPPOConfig().for_layer(tiny(4), toy_layout(), MAKE, {})
+    algorithm, fresh = config.copy().build_algo(), config.copy().build_algo()
+    try:
+        algorithm.train()
+        algorithm.save_to_path(str(tmp_path / "rllib"))
+        algorithm.train()
+        fresh.restore_from_path(str(tmp_path / "rllib"))
+        fresh.train()
+        assert fresh.last.learner == algorithm.last.learner
+        assert fresh.last.episodes == algorithm.last.episodes
+    finally:
+        algorithm.stop()
+        fresh.stop()
+
+
+def test_progress_prints_lines_where_there_is_no_terminal(tmp_path: Path):
+    stream = io.StringIO()
+    shown = [("return", "return", "{:.2f}"), ("error", "error", "{:.3f}")]
+    with TrainingProgress(shown, "toy", Console(file=stream, width=200), every_s=0.0) as progress:
+        train(tiny(2), MAKE, {}, tmp_path, on_iteration=progress.update)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("toy  50%  iteration 1")
+    assert lines[-1].startswith("toy 100%  iteration 2")
+    for part in ("steps/s", "return -", "error 0.", "GB", "ETA 0:00"):
+        assert part in lines[-1]
+
+
+def test_the_meta_is_readable_json(tmp_path: Path):
+    result, _ = run(tiny(1), tmp_path)
+    meta = json.loads((result.checkpoint / "meta.json").read_text())
+    assert MappoConfig.model_validate(meta["config"]) == tiny(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learners": 3}, "num_envs=8 with learners=3: expected num_envs to divide"),
+        ({"minibatches": 5}, "minibatches=5: expected a divisor of the 128 rows"),
+    ],
+)
+def test_settings_that_cannot_be_shared_out_are_refused(changes: dict[str, int], message: str):
+    with pytest.raises(ValidationError, match=message):
+        tiny(1, **changes)
+
+
+def test_a_run_has_some_limit():
+    with pytest.raises(ValidationError, match="set at least one of env_steps, minutes, iterations"):
+        StopConfig()

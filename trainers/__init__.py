@@ -1,0 +1,1 @@
+"""Training: MAPPO on RLlib, evaluation, tracking, export and the command line."""

@@ -1,0 +1,199 @@
+"""The `grandmodel` command. Each command imports what it needs when it runs.
+
+Errors that a user can mend end in one message on standard error and exit code 2;
+`--debug` shows the traceback as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+OPTION_DEBUG = "--debug"
+_TRAINING = (
+    "torch",
+    "ray",
+    "gymnasium",
+    "pettingzoo",
+    "mlflow",
+    "onnx",
+    "onnxscript",
+    "matplotlib",
+    "psutil",
+    "scipy",
+)
+
+app = typer.Typer(
+    name="grandmodel",
+    help="Train, compare and run hierarchical multi-agent trading policies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train_app = typer.Typer(help="Train a layer.", no_args_is_help=True)
+config_app = typer.Typer(help="Look at configurations.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+app.add_typer(config_app, name="config")
+
+ConfigFiles = Annotated[
+    list[Path], typer.Option("--config", help="YAML file laid over the layer's own; repeatable.")
+]
+Presets = Annotated[
+    list[str], typer.Option("--preset", help="Shipped preset, such as sample-bars; repeatable.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=C", help="Set one key; repeatable.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the whole run.", min=0)]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(OPTION_DEBUG, help="Show tracebacks.")] = False,
+) -> None:
+    """Train, compare and run hierarchical multi-agent trading policies."""
+    del debug  # read by main(), which also reports errors of option parsing
+
+
+@train_app.command("execution")
+def train_execution(
+    config: ConfigFiles = [],  # noqa: B006  typer copies its defaults
+    preset: Presets = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    output: Annotated[
+        str | None, typer.Option(help="The run's folder; a dated one by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
+    ] = False,
+    seed: Seed = None,
+) -> None:
+    """Train the execution layer, compare it with the baselines, export and register it."""
+    _need("train", _TRAINING)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from rich.console import Console
+
+    from configs.train import load_train_config
+    from trainers.commands import train_layer
+
+    settings = load_train_config("execution", preset, config, override, seed)
+    train_layer(settings, output=output, resume=resume, console=Console())
+
+
+@app.command()
+def decide(
+    layer: Annotated[str, typer.Option(help="The layer that decides.")] = "execution",
+    models: Annotated[
+        str, typer.Option(help="Artefact's folder, folder of models, or models:/NAME@ALIAS.")
+    ] = "models",
+    market: Annotated[
+        str | None, typer.Option(help="Whose champion; the latest promoted by default.")
+    ] = None,
+    book: Annotated[
+        str | None, typer.Option(help="Book state as JSON file, '-' for standard input.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the simulated episode.", min=0)] = 0,
+    steps: Annotated[
+        int, typer.Option(help="Steps of it to work before the decision shown.", min=0)
+    ] = 0,
+    override: Overrides = [],  # noqa: B006
+) -> None:
+    """Let a layer's champion decide for a book state, or for one from the simulator."""
+    from rich.console import Console
+
+    from cascade.commands import DecideRequest, run_decide
+    from configs.tracking import URI_VARIABLE, TrackingConfig
+
+    request = DecideRequest(
+        layer=layer,
+        models=models,
+        tracking_uri=os.environ.get(URI_VARIABLE) or TrackingConfig().uri,
+        market=market,
+        book=book,
+        seed=seed,
+        steps=steps,
+        overrides=override,
+    )
+    run_decide(request, Console(), as_json)
+
+
+@app.command()
+def warm() -> None:
+    """Compile every kernel once, so that no later command waits for it."""
+    began = time.perf_counter()
+    from cascade.decide import warm as warm_cascade
+    from configs.execution import ExecutionConfig
+    from market.kernels import cache_folder
+
+    warm_cascade(ExecutionConfig())
+    if find_spec("pettingzoo") is not None and find_spec("gymnasium") is not None:
+        from envs.execution import make_batched
+        from trainers.baselines import neutral_action
+
+        env = make_batched(1)
+        env.reset()
+        env.step(neutral_action(1))
+    typer.echo(f"kernels ready in {time.perf_counter() - began:.1f} s, kept in {cache_folder()}")
+
+
+@config_app.command("show")
+def config_show(
+    layer: Annotated[str, typer.Argument(help="The layer.")] = "execution",
+    config: ConfigFiles = [],  # noqa: B006
+    preset: Presets = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    seed: Seed = None,
+) -> None:
+    """Print the configuration that a training would run with, merged, as YAML."""
+    from configs.loading import dump_yaml
+    from configs.train import load_train_config
+
+    typer.echo(dump_yaml(load_train_config(layer, preset, config, override, seed)), nl=False)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    try:
+        app(prog_name="grandmodel")
+    except GrandmodelError as error:
+        _fail(str(error))
+    except OSError as error:
+        # A full disk, a folder without permission: the place and the system's own words.
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}")
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    if OPTION_DEBUG in sys.argv:
+        traceback.print_exc()
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(EXIT_CODE)
+
+
+def _need(extra: str, packages: tuple[str, ...]) -> None:
+    """Say which extra is missing before an import fails deep inside."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"this command needs {', '.join(missing)}, not installed here; "
+            f"install grandmodel[{extra}]"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""MAPPO on RLlib: algorithm, batched runner, learner and modules."""

@@ -1,0 +1,113 @@
+"""RLlib's environment runner over a batched environment: no episodes, no connectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.utils.metrics import (
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+)
+
+from configs.errors import GrandmodelError
+from policies.sequential import SequentialPolicy
+from trainers.mappo.modules import POLICY
+from trainers.mappo.rollout import Rollout, RolloutFailure
+from trainers.mappo.sampler import Sampler, make_environment
+
+
+class BatchedEnvRunner(MultiAgentEnvRunner):
+    """Samples `Rollout`s. RLlib's per-row paths (episodes, connectors, callbacks) are not used.
+
+    `config.env_config` holds make, kwargs, seed and stagger.
+    """
+
+    sampler: Sampler | None = None
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        # RLlib's own constructor must not see the environment: it would look for
+        # gymnasium spaces on it. From here on `env` says that there is one.
+        self.env = None if self.sampler is None else self.sampler.env
+        if self.worker_index:
+            torch.set_num_threads(1)  # runners are parallel already
+
+    def make_env(self) -> None:
+        options = self.config.env_config
+        self.num_envs = self.config.num_envs_per_env_runner
+        worker = self.worker_index or 0
+        seed = options["seed"]
+        env = make_environment(options["make"], self.num_envs, seed, options["kwargs"])
+        self.sampler = Sampler(env, seed, worker, options["stagger"])
+
+    def get_spaces(self) -> dict[str, Any]:
+        spaces = (self.config.observation_space, self.config.action_space)
+        return {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces, POLICY: spaces}
+
+    def _policy(self) -> SequentialPolicy:
+        policy: SequentialPolicy = self.module[POLICY].policy
+        return policy
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[Rollout | RolloutFailure]:
+        """One rollout, or rollouts until `num_episodes` episodes have ended."""
+        if random_actions:
+            raise ValueError("random_actions: this runner samples from its policy alone")
+        if self.sampler is None:
+            raise ValueError("this runner has no environment to sample from")
+        if force_reset:
+            self.make_env()
+        length = self.config.get_rollout_fragment_length(self.worker_index)
+        if num_timesteps is not None:
+            length = max(1, num_timesteps // self.num_envs)
+        rollouts: list[Rollout | RolloutFailure] = []
+        episodes = 0
+        try:
+            while not rollouts or (num_episodes is not None and episodes < num_episodes):
+                rollout = self.sampler.sample(self._policy(), length, explore)
+                episodes += rollout.stats.episodes
+                rollouts.append(rollout)
+        except GrandmodelError as error:
+            if not self.worker_index:
+                raise
+            return [RolloutFailure(str(error))]
+        self._count(sum(len(r) for r in rollouts), sum(r.agent_steps() for r in rollouts))
+        return rollouts
+
+    def _count(self, env_steps: int, agent_steps: int) -> None:
+        self.num_env_steps_sampled_lifetime += env_steps
+        log = self.metrics.log_value
+        log(NUM_ENV_STEPS_SAMPLED, env_steps, reduce="sum")
+        log(NUM_ENV_STEPS_SAMPLED_LIFETIME, env_steps, reduce="lifetime_sum", with_throughput=True)
+        log((NUM_AGENT_STEPS_SAMPLED, POLICY), agent_steps, reduce="sum")
+        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, POLICY), agent_steps, reduce="lifetime_sum")
+
+    def get_metrics(self) -> Any:
+        return self.metrics.reduce()
+
+    def simulator_state(self) -> dict[str, Any] | None:
+        """The sampler's state. Apart from `get_state`, which RLlib copies between runners."""
+        return None if self.sampler is None else self.sampler.state_dict()
+
+    def load_simulator_state(self, state: dict[str, Any]) -> None:
+        if self.sampler is not None:
+            self.sampler.load_state(state)
+
+    def assert_healthy(self) -> None:
+        if self.sampler is None or self.module is None:
+            raise RuntimeError("runner without an environment or a module")
+
+    def stop(self) -> None:
+        self.sampler = self.env = None

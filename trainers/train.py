@@ -1,0 +1,339 @@
+"""Runs one training: a budget, checkpoints, a clean stop on Ctrl-C, and a report per iteration."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+import ray
+import torch
+
+from configs.errors import TrainingError
+from configs.mappo import MappoConfig, StopConfig
+from policies.sequential import SequentialPolicy
+from signals.layout import LayerLayout
+from trainers.mappo.algorithm import MAPPO
+from trainers.mappo.checkpoint import (
+    CheckpointMeta,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from trainers.mappo.config import MAPPOConfig
+from trainers.mappo.sampler import make_environment
+
+_MEGABYTE = 1 << 20
+_SECONDS_PER_MINUTE = 60.0
+_MEMORY_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class IterationReport:
+    """One iteration, in figures that were measured.
+
+    env_steps: of the whole run so far; all agents act once in one.
+    seconds: of this iteration by phase: sample, learn, sync.
+    metrics: means over the episodes that ended in it: return, length, return/AGENT
+        and the environment's own; empty where none ended.
+    rewards: means per environment step: reward/AGENT, and term/NAME where offered.
+    losses: means over its minibatches: policy_loss, value_loss, supervised_loss,
+        entropy (nats), kl, clip_fraction, explained_variance, grad_norm_policy,
+        grad_norm_critic, epochs, progress.
+    minutes: of training over all sittings. peak_rss_bytes: see `peak_rss`.
+    """
+
+    iteration: int
+    env_steps: int
+    steps_per_s: float
+    seconds: Mapping[str, float]
+    episodes: int
+    metrics: Mapping[str, float]
+    rewards: Mapping[str, float]
+    losses: Mapping[str, float]
+    progress: float
+    minutes: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended. `interrupted`: by Ctrl-C or SIGTERM, after a checkpoint.
+
+    last: the last report, None where a resumed run's budget was already used up.
+    """
+
+    policy: SequentialPolicy
+    checkpoint: Path
+    iterations: int
+    env_steps: int
+    minutes: float
+    interrupted: bool
+    peak_rss_bytes: int
+    last: IterationReport | None
+
+
+def train(
+    config: MappoConfig,
+    make: str,
+    env_kwargs: Mapping[str, Any],
+    output: Path,
+    resume: bool = False,
+    on_iteration: Callable[[IterationReport], None] | None = None,
+) -> TrainResult:
+    """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
+
+    make: "package.module:function", called as function(num_envs, seed, **env_kwargs),
+    returning a `BatchedEnv`. Checkpoints go to `output`/checkpoints; with `resume`
+    the run goes on from the latest one, its minutes counted.
+
+    On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
+    second signal interrupts at once.
+
+    Raises:
+        TrainingError: there is a run in `output` and `resume` is not set, or the other
+            way about; the checkpoint is of other settings; or training failed.
+    """
+    checkpoint = _choose_checkpoint(output, resume)
+    layout = make_environment(make, 1, config.seed, env_kwargs).layout
+    state: dict[str, Any] | None = None
+    spent = 0.0
+    if checkpoint is not None:
+        meta, state = load_checkpoint(checkpoint)
+        meta.check_resumable(config, make, layout.digest, checkpoint)
+        spent = meta.minutes
+    with _torch_threads(config.torch_threads), _ray(config), _deferred_signals() as stop:
+        algorithm = _build(config, layout, make, env_kwargs)
+        try:
+            if state is not None:
+                algorithm.set_state(state)
+            run = _Run(algorithm, config, make, layout, output, spent, checkpoint)
+            return run.until_done(stop, on_iteration)
+        finally:
+            algorithm.stop()
+
+
+def _choose_checkpoint(output: Path, resume: bool) -> Path | None:
+    checkpoint = latest_checkpoint(output)
+    if resume and checkpoint is None:
+        raise TrainingError(f"{output}: no checkpoint to resume from; run without --resume")
+    if not resume and checkpoint is not None:
+        raise TrainingError(
+            f"{output}: holds a run already ({checkpoint.name}); add --resume to go on with it, "
+            "or choose another output folder"
+        )
+    return checkpoint
+
+
+@dataclass
+class _Run:
+    """The loop over iterations and what it keeps between them."""
+
+    algorithm: MAPPO
+    config: MappoConfig
+    make: str
+    layout: LayerLayout
+    output: Path
+    minutes_before: float
+    checkpoint: Path | None
+    memory: PeakMemory = field(default_factory=lambda: PeakMemory())
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def minutes(self) -> float:
+        return self.minutes_before + (time.perf_counter() - self.started) / _SECONDS_PER_MINUTE
+
+    def until_done(
+        self, stop: threading.Event, on_iteration: Callable[[IterationReport], None] | None
+    ) -> TrainResult:
+        algorithm = self.algorithm
+        saved_at = algorithm.iteration if self.checkpoint is not None else -1
+        report: IterationReport | None = None
+        while (used := self._share_used()) < 1.0 and not stop.is_set():
+            report = self._iterate(used)
+            if on_iteration is not None:
+                on_iteration(report)
+            if algorithm.iteration % self.config.checkpoint_every == 0:
+                self._save()
+                saved_at = algorithm.iteration
+        if saved_at != algorithm.iteration:
+            self._save()
+        if self.checkpoint is None:
+            raise TrainingError(f"{self.output}: nothing was trained and nothing saved")
+        return TrainResult(
+            policy=algorithm.policy(),
+            checkpoint=self.checkpoint,
+            iterations=algorithm.iteration,
+            env_steps=algorithm.env_steps_total,
+            minutes=self.minutes,
+            interrupted=stop.is_set(),
+            peak_rss_bytes=self.memory.measure(),
+            last=report,
+        )
+
+    def _share_used(self) -> float:
+        """The share of the budget used: of the limit that is nearest."""
+        return budget_used(
+            self.config.stop,
+            self.algorithm.env_steps_total,
+            self.minutes,
+            self.algorithm.iteration,
+        )
+
+    def _iterate(self, used: float) -> IterationReport:
+        algorithm = self.algorithm
+        algorithm.progress = used
+        began = time.perf_counter()
+        algorithm.train()
+        took = time.perf_counter() - began
+        stats = algorithm.last
+        if stats is None:
+            raise TrainingError(f"iteration {algorithm.iteration} recorded nothing")
+        return IterationReport(
+            iteration=algorithm.iteration,
+            env_steps=stats.env_steps_total,
+            steps_per_s=stats.env_steps / took,
+            seconds=stats.seconds,
+            episodes=stats.episodes.episodes,
+            metrics=stats.episodes.episode_means(),
+            rewards=stats.episodes.step_means(),
+            losses=stats.learner,
+            progress=min(1.0, self._share_used()),
+            minutes=self.minutes,
+            peak_rss_bytes=self.memory.measure(_MEMORY_EVERY_S),
+        )
+
+    def _save(self) -> None:
+        meta = CheckpointMeta(
+            iteration=self.algorithm.iteration,
+            env_steps=self.algorithm.env_steps_total,
+            minutes=self.minutes,
+            make=self.make,
+            layout=self.layout.digest,
+            config=self.config.model_dump(mode="json"),
+        )
+        self.checkpoint = save_checkpoint(
+            self.output,
+            self.algorithm.get_state(),
+            self.algorithm.policy(),
+            meta,
+            self.config.keep_checkpoints,
+        )
+
+
+def budget_used(stop: StopConfig, env_steps: int, minutes: float, iterations: int) -> float:
+    """The largest share used of any limit in `stop`; 1 or more means that it is used up."""
+    shares = [
+        used / limit
+        for used, limit in (
+            (env_steps, stop.env_steps),
+            (minutes, stop.minutes),
+            (iterations, stop.iterations),
+        )
+        if limit is not None
+    ]
+    return max(shares)
+
+
+class PeakMemory:
+    """The largest resident memory seen, of this process and all below it.
+
+    A sum of resident sets: pages that processes share count once for each, so it
+    is an upper bound.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._peak = 0
+        self._measured = -float("inf")
+
+    def measure(self, every_s: float = 0.0) -> int:
+        """The peak in bytes, looked at anew if the last look is `every_s` old."""
+        now = time.perf_counter()
+        if now - self._measured < every_s:
+            return self._peak
+        self._measured = now
+        total = 0
+        for process in (self._process, *self._process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended as we looked
+                total += process.memory_info().rss
+        self._peak = max(self._peak, total)
+        return self._peak
+
+
+def _build(
+    config: MappoConfig,
+    layout: LayerLayout,
+    make: str,
+    env_kwargs: Mapping[str, Any],
+) -> MAPPO:
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    rllib_config = MAPPOConfig().for_layer(config, layout, make, env_kwargs)
+    algorithm: MAPPO = rllib_config.build_algo()
+    return algorithm
+
+
+@contextlib.contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _ray(config: MappoConfig) -> Iterator[None]:
+    """Ray on this machine for the length of a run; one that already runs is used as it is."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own note about devices hidden from workers without any; it has no meaning here.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local = {
+            "num_cpus": max(1, config.runners + config.learners),
+            "object_store_memory": config.object_store_mb * _MEGABYTE,
+            "include_dashboard": False,
+        }
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _deferred_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python delivers signals to the main thread alone
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, remember)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
