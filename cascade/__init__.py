@@ -1,0 +1,1 @@
+"""The cascade: exported policies to decisions to orders, without torch or ray."""

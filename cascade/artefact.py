@@ -1,0 +1,213 @@
+"""An exported policy on disk: a folder with `policy.onnx` and `manifest.json`.
+
+What was trained elsewhere is read here with suspicion: every way in which the
+folder can be missing, damaged or foreign ends in one `ArtefactError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from configs.errors import ArtefactError
+from signals.layout import LayerLayout
+
+FORMAT_VERSION = 1
+POLICY_FILE = "policy.onnx"
+MANIFEST_FILE = "manifest.json"
+INPUT_ROWS = "rows"
+OUTPUT_ACTIONS = "actions"
+OUTPUT_PROBABILITIES = "probabilities"
+MAX_MANIFEST_BYTES = 8 << 20
+MAX_POLICY_BYTES = 1 << 30
+REMEDY = "export it again with `grandmodel train execution`"
+
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class Parity(BaseModel):
+    """How far the ONNX policy lies from the torch policy it was exported from.
+
+    `near_ties` counts rows left out of the comparison because two discrete
+    choices were equally likely to within rounding, so that either is right.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rows: int = Field(ge=1)
+    near_ties: int = Field(ge=0)
+    max_abs_difference: float = Field(ge=0.0)
+    max_abs_batch_difference: float = Field(ge=0.0)
+
+
+class Manifest(BaseModel):
+    """What an artefact says of itself.
+
+    `columns` is the column table of the layout that it was trained on and
+    `digest` its SHA-256; `metrics` were measured, never assumed.
+    `beats_baseline` is None where the policy was never compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format_version: int
+    layer: str = Field(min_length=1)
+    env_id: str = Field(min_length=1)
+    market: str = Field(min_length=1)
+    columns: dict[str, JsonValue]
+    digest: str = Field(pattern=_SHA256)
+    config: dict[str, JsonValue]
+    seed: int
+    commit: str
+    versions: dict[str, str]
+    metrics: dict[str, float]
+    parity: Parity
+    onnx_sha256: str = Field(pattern=_SHA256)
+    created: str
+    beats_baseline: bool | None = None
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A verified artefact: its folder, manifest, layout and the bytes of its ONNX policy."""
+
+    folder: Path
+    manifest: Manifest
+    layout: LayerLayout
+    model: bytes
+
+
+def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
+    """Read an artefact and verify it against the columns this version computes.
+
+    Args:
+        folder: the artefact's folder.
+        expected_layout: the layout whose rows the caller will pass.
+
+    Raises:
+        ArtefactError: folder or file missing, manifest unreadable or of another
+            format, ONNX file truncated or altered (its SHA-256 differs), or
+            trained on other columns; the first that differs is named.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtefactError(
+            f"no artefact at {folder}: expected a folder with {MANIFEST_FILE} and {POLICY_FILE}; "
+            f"{REMEDY} or name another with --models"
+        )
+    manifest = read_manifest(folder)
+    _check_layout(folder, manifest, expected_layout)
+    model = _read(folder / POLICY_FILE, MAX_POLICY_BYTES)
+    found = hashlib.sha256(model).hexdigest()
+    if found != manifest.onnx_sha256:
+        raise ArtefactError(
+            f"{folder / POLICY_FILE} is damaged or was replaced: its SHA-256 is {found[:12]}..., "
+            f"{MANIFEST_FILE} expects {manifest.onnx_sha256[:12]}...; {REMEDY}"
+        )
+    return Artefact(folder=folder, manifest=manifest, layout=expected_layout, model=model)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artefact's folder, validated; raises ArtefactError."""
+    path = Path(folder) / MANIFEST_FILE
+    raw = _read(path, MAX_MANIFEST_BYTES)
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path} is not JSON ({error}); {REMEDY}") from error
+    if not isinstance(fields, dict):
+        raise ArtefactError(f"{path} holds no JSON object but a {type(fields).__name__}; {REMEDY}")
+    version = fields.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path} has format version {version!r}, this version reads {FORMAT_VERSION}; {REMEDY}"
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]
+        )
+        raise ArtefactError(f"{path} is not a valid manifest ({problems}); {REMEDY}") from error
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing; {REMEDY}") from error
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from error
+    if not content:
+        raise ArtefactError(f"{path} is empty; {REMEDY}")
+    if len(content) > limit:
+        raise ArtefactError(f"{path} is larger than {limit} bytes, which no artefact is; {REMEDY}")
+    return content
+
+
+def _check_layout(folder: Path, manifest: Manifest, expected: LayerLayout) -> None:
+    if manifest.layer != expected.layer:
+        raise ArtefactError(
+            f"{folder} holds a policy of layer '{manifest.layer}', "
+            f"expected layer '{expected.layer}'; name a folder of that layer with --models"
+        )
+    text = json.dumps(manifest.columns, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(text.encode()).hexdigest() != manifest.digest:
+        raise ArtefactError(
+            f"{folder / MANIFEST_FILE} was altered: its columns do not have its digest; {REMEDY}"
+        )
+    if manifest.digest != expected.digest:
+        difference = first_difference(manifest.columns, expected.table())
+        raise ArtefactError(
+            f"{folder} was trained on other columns than this version computes: {difference}; "
+            f"{REMEDY}"
+        )
+
+
+def first_difference(got: dict[str, Any], expected: dict[str, Any]) -> str:
+    """A clause that names the first column, agent or component in which two tables differ."""
+    got_entries, expected_entries = list(_entries(got)), list(_entries(expected))
+    for mine, theirs in zip(got_entries, expected_entries, strict=False):
+        if mine != theirs:
+            return f"{_say(mine)} in the artefact, expected {_say(theirs)}"
+    if len(got_entries) > len(expected_entries):
+        return f"{_say(got_entries[len(expected_entries)])} in the artefact is unknown here"
+    if len(expected_entries) > len(got_entries):
+        return f"{_say(expected_entries[len(got_entries)])} is missing from the artefact"
+    return "the tables differ in their form"
+
+
+def _entries(table: dict[str, Any]) -> list[tuple[str, str]]:
+    """(where, what) for each column and agent of a table, in the order of a row."""
+
+    def columns(where: str, rows: object) -> list[tuple[str, str]]:
+        if not isinstance(rows, list):
+            return [(where, repr(rows))]
+        return [
+            (where, " ".join(f"{k}={row[k]}" for k in ("name", "unit", "low", "high") if k in row))
+            if isinstance(row, dict)
+            else (where, repr(row))
+            for row in rows
+        ]
+
+    entries = columns("shared column", table.get("shared"))
+    agents = table.get("agents")
+    for agent in agents if isinstance(agents, list) else []:
+        if not isinstance(agent, dict):
+            entries.append(("agent", repr(agent)))
+            continue
+        name = agent.get("name")
+        entries.append(("agent", f"{name} ({agent.get('kind')}: {agent.get('components')})"))
+        entries += columns(f"own column of {name}", agent.get("own"))
+    return entries
+
+
+def _say(entry: tuple[str, str]) -> str:
+    where, what = entry
+    return f"{where} '{what}'"
