@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from cascade.artefact import Manifest, load_artefact
 from cascade.book_state import read_book_state
 from cascade.decide import ExecutionDecision, decide, played_view
 from cascade.policy import OnnxPolicy
-from cascade.registry import resolve
+from cascade.registry import REGISTRY_PREFIX, resolve
 from cascade.view import ExecutionView, view_of_book
 from configs.errors import ArtefactError, ConfigError, RegistryError, nearest
 from configs.execution import ExecutionConfig
@@ -58,13 +59,18 @@ def run_decide(request: DecideRequest, console: Console, as_json: bool) -> None:
     """
     if request.layer not in LAYOUTS:
         raise RegistryError(f"no layer '{request.layer}'; {nearest(request.layer, LAYOUTS)}")
-    folder = resolve(
-        request.models,
-        request.layer,
-        market=request.market,
-        tracking_uri=request.tracking_uri,
-    )
-    policy = OnnxPolicy(load_artefact(folder, LAYOUTS[request.layer]))
+    # What a registry sends is read into memory; a folder of one's own is read in place.
+    with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
+        folder = resolve(
+            request.models,
+            request.layer,
+            market=request.market,
+            tracking_uri=request.tracking_uri,
+            cache=Path(cache),
+        )
+        policy = OnnxPolicy(load_artefact(folder, LAYOUTS[request.layer]))
+    if str(request.models).startswith(REGISTRY_PREFIX):
+        folder = Path(request.models)
     config = environment_of(policy.manifest, folder, request.overrides)
     if request.book is None:
         view, worked = played_view(policy, config, request.seed, request.steps)

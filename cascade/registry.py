@@ -48,7 +48,7 @@ def resolve(
     *,
     market: str | None = None,
     tracking_uri: str,
-    cache: Path | None = None,
+    cache: Path,
 ) -> Path:
     """The folder of the artefact that `reference` names.
 
@@ -129,10 +129,9 @@ def _nothing_found(folder: Path, layer: str, market: str | None) -> str:
     )
 
 
-def _download(reference: str, tracking_uri: str, cache: Path | None) -> Path:
-    destination = Path(cache) if cache is not None else Path(tempfile.mkdtemp(prefix="grandmodel-"))
-    destination.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", _FETCH, reference, str(destination), tracking_uri]
+def _download(reference: str, tracking_uri: str, cache: Path) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", _FETCH, reference, str(cache), tracking_uri]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=REGISTRY_SECONDS, check=False

@@ -16,17 +16,20 @@ class EvaluationConfig(Config):
 
     Parents are added a batch at a time until the interval of every paired
     difference is narrower, on each side, than `half_width_share` of the
-    reference's mean cost; `min_parents` at least and `max_parents` at most.
+    reference's mean cost (of several, the lowest); `min_parents` at least and
+    `max_parents` at most. The plain TWAP is the scale: a share of the passive one's
+    cost, which lies near zero, is none.
     """
 
     min_parents: PositiveInt = 1_000
     max_parents: PositiveInt = Field(default=8_192, le=MAX_PARENTS)
     batch_size: int = Field(default=256, ge=2)
+    reference: tuple[str, ...] = Field(default=("twap",), min_length=1)
     half_width_share: float = Field(default=0.10, gt=0.0, lt=1.0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     bootstrap_samples: int = Field(default=2_000, ge=100)
     seed: NonNegativeInt = 0
-    passive_slice_steps: PositiveInt = 5  # how long the passive baselines wait in the queue
+    passive_slice_steps: PositiveInt = 6  # how long the passive baselines wait in the queue
     parity_rows: PositiveInt = 1_024  # rows of the evaluation on which the export is checked
     max_steps: PositiveInt = 10_000  # of one episode; a guard against one that never ends
 

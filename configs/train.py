@@ -39,13 +39,16 @@ def load_train_config(
     files: Sequence[Path],
     overrides: Sequence[str],
     seed: int | None,
+    base: Path | None = None,
 ) -> TrainConfig:
     """The layer's own file, then presets, then files, then overrides, then the seed.
+
+    `base` takes the place of the layer's file: the configuration of a run to resume.
 
     Raises:
         ConfigError: see `configs.loading.load_config`.
     """
-    sources: list[Path | Mapping[str, Any]] = [shipped("layers", layer)]
+    sources: list[Path | Mapping[str, Any]] = [base or shipped("layers", layer)]
     sources += [shipped("presets", name) for name in presets]
     sources += list(files)
     if seed is not None:

@@ -21,9 +21,9 @@ _MIX_B = np.uint64(0x94D049BB133111EB)
 _SHIFT_30 = np.uint64(30)
 _SHIFT_27 = np.uint64(27)
 _SHIFT_31 = np.uint64(31)
-_SHIFT_11 = np.uint64(11)
+_SHIFT_12 = np.uint64(12)
 _ONE = np.uint64(1)
-_TWO_TO_MINUS_53 = 1.0 / 9007199254740992.0
+_TWO_TO_MINUS_52 = 1.0 / 4503599627370496.0
 
 # Purposes: one stream each, so that a new one never moves the others.
 PURPOSE_PATH = 1
@@ -53,7 +53,7 @@ def stream_key(seed: np.uint64, episode: int, purpose: int) -> np.uint64:
 @inlined
 def uniform(key: np.uint64, counter: int) -> float:
     """A number in (0, 1), never 0 and never 1."""
-    return (float(hash64(key, counter) >> _SHIFT_11) + 0.5) * _TWO_TO_MINUS_53
+    return (float(hash64(key, counter) >> _SHIFT_12) + 0.5) * _TWO_TO_MINUS_52
 
 
 @inlined

@@ -67,7 +67,9 @@ def _stretch(path: NDArray[np.float64], edge: float, extreme: float, target: flo
         return
     scale = (target - edge) / reach
     for index in range(len(path)):
-        if (path[index] - edge) * reach > 0.0:
+        if path[index] == extreme:
+            path[index] = target
+        elif (path[index] - edge) * reach > 0.0:
             path[index] = edge + (path[index] - edge) * scale
 
 
@@ -100,7 +102,7 @@ def bar_bridge(
     """A path through one bar, [steps + 1] into `out`; `scratch` has the same shape.
 
     It starts at the open, ends at the close, and its extremes are the bar's high
-    and low (wherever the bar has room for an excursion beyond its ends).
+    and low; both lie on it from three steps on.
     """
     steps = len(out) - 1
     # The range of a Brownian bridge over its deviation has mean sqrt(pi / 2).
@@ -114,20 +116,27 @@ def bar_bridge(
             out[:] = scratch
     out[0], out[steps] = open_, close  # not to rounding alone: an end must not count as beyond
     top, bottom = max(open_, close), min(open_, close)
-    if high > top and np.max(out) <= top:
-        _lift(out, steps, high - np.max(out))
-    if low < bottom and np.min(out) >= bottom:
-        _lift(out, steps, low - np.min(out))
+    if high == top:
+        _fold(out, top, 1.0)
+    if low == bottom:
+        _fold(out, bottom, -1.0)
+    inner = out[1:steps]
+    if steps > 1 and high > top and np.max(inner) <= top:
+        inner[np.argmax(inner)] = high
+    if steps > 1 and low < bottom and np.min(inner) >= bottom:
+        inner[np.argmin(inner)] = low
     _stretch(out, top, np.max(out), high)
     _stretch(out, bottom, np.min(out), low)
-    out[0], out[steps] = open_, close
+    for index in range(steps + 1):
+        out[index] = min(max(out[index], low), high)
 
 
 @kernel
-def _lift(path: NDArray[np.float64], steps: int, by: float) -> None:
-    """Bend a path that never left its ends by a half sine, so that an extreme exists."""
-    for index in range(steps + 1):
-        path[index] += by * math.sin(math.pi * index / steps)
+def _fold(path: NDArray[np.float64], edge: float, sign: float) -> None:
+    """Mirror what lies beyond an edge that the bar never passed, rather than flatten it there."""
+    for index in range(len(path)):
+        if (path[index] - edge) * sign > 0.0:
+            path[index] = 2.0 * edge - path[index]
 
 
 @kernel

@@ -2,7 +2,8 @@
 
 They see what the agents see and act through the same joint actions. The aggressive
 form takes its slice at once by the router. The passive form joins the own side's
-best queue with the slice, waits, and crosses what is left at the slice's end.
+best queue with the slice, follows that queue when it moves away, and crosses what is
+left at the slice's end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from signals.execution import EXECUTION
 _COLUMN = {column.name: index for index, column in enumerate(EXECUTION.columns)}
 _NEUTRAL = 0.5
 _LINEAR = 1e-6
+_SMALL = 1e-12
 
 
 def neutral_action(rows: int) -> NDArray[np.float32]:
@@ -50,11 +52,14 @@ class ScheduleBaseline:
         config: the environment it plays in.
         risk_averse: Almgren-Chriss with the reward's lambda; TWAP where False.
         slice_steps: 1 crosses every step's slice; more wait that long in the queue.
+        peg: cancel threshold while waiting; an order that far behind the best (.1 is one
+            tick by default) is cancelled and asked for again.
     """
 
     config: ExecutionConfig
     risk_averse: bool
     slice_steps: int = 1
+    peg: float = 0.1
 
     def reset(self, rows: int) -> None:
         """Nothing is kept between steps: the row says where the parent stands."""
@@ -65,21 +70,19 @@ class ScheduleBaseline:
         horizon = self.config.parent.horizon_steps
         left = np.maximum(np.rint(table[:, _COLUMN["time_left"]] * horizon), 1.0)
         open_share = table[:, _COLUMN["remaining_share"]]
+        resting = open_share * table[:, _COLUMN["resting_share"]]
         urgency = self._urgency(table) if self.risk_averse else np.zeros(len(table))
         action = neutral_action(len(table))
         phase = (horizon - left) % self.slice_steps
         last = (phase == self.slice_steps - 1) | (left <= 1.0)
-        to_slice_end = np.minimum(self.slice_steps - phase, left)
-        kept = _kept(urgency, left - to_slice_end, left)
-        # A slice is asked for when it opens; what its queue left is crossed when it ends.
-        planned = _kept(urgency, left - 1.0, np.full(len(left), float(horizon)))
-        wanted = np.where(phase == 0, 1.0 - kept, 0.0)
-        if self.slice_steps > 1:
-            behind = np.where(open_share > 0.0, 1.0 - planned / np.maximum(open_share, 1e-12), 0.0)
-            wanted = np.where(last, np.maximum(behind, 0.0), wanted)
-            action[:, decode.CANCEL_THRESHOLD] = np.where(last, 0.0, 1.0)
+        at_end = np.maximum(left - (self.slice_steps - phase), 0.0)
+        planned = _kept(urgency, at_end, np.full(len(left), float(horizon)))
+        # What the slice still owes; on its last step what rests is cancelled and crossed too.
+        owed = np.maximum(open_share - planned, 0.0) - np.where(last, 0.0, resting)
+        wanted = np.maximum(owed, 0.0) / np.maximum(open_share, _SMALL)
         action[:, decode.SHARE] = share_component(wanted * left, self.config.child.share_multiple)
         action[:, decode.URGENCY] = last
+        action[:, decode.CANCEL_THRESHOLD] = np.where(last, 0.0, self.peg)
         return action
 
     def _urgency(self, table: NDArray[np.float64]) -> NDArray[np.float64]:

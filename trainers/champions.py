@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +26,11 @@ class Champion:
 
 
 def find_champion(
-    run: Run | None, name: str, layout: LayerLayout, models: Path, market: str
+    run: Run | None, name: str, layout: LayerLayout, models: Path, market: str, scratch: Path
 ) -> Champion | None:
     """The champion of the model `name`: from the registry, or the mirror where none is kept.
+
+    A copy of a registered one is left in `scratch`.
 
     Raises:
         TrackingError: the registry fails.
@@ -40,7 +41,7 @@ def find_champion(
     version = run.champion(name)
     if version is None:
         return None
-    folder = run.fetch(version, Path(tempfile.mkdtemp(prefix="grandmodel-champion-")))
+    folder = run.fetch(version, scratch / CHAMPION)
     return _load(version.version, folder, layout)
 
 

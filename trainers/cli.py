@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,16 @@ config_app = typer.Typer(help="Look at configurations.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 app.add_typer(config_app, name="config")
 
+_ON_BAD_KEY = "env.market.reference.bars.on_bad"
+
+
+class OnBad(StrEnum):
+    """What to do about rows of a bars file that are wrong."""
+
+    ERROR = "error"
+    DROP = "drop"
+
+
 ConfigFiles = Annotated[
     list[Path], typer.Option("--config", help="YAML file laid over the layer's own; repeatable.")
 ]
@@ -77,17 +88,24 @@ def train_execution(
         bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
     ] = False,
     seed: Seed = None,
+    on_bad: Annotated[
+        OnBad | None,
+        typer.Option(help="Bad rows of a bars file: an error, or dropped and counted."),
+    ] = None,
 ) -> None:
     """Train the execution layer, compare it with the baselines, export and register it."""
     _need("train", _TRAINING)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from rich.console import Console
 
-    from configs.train import load_train_config
+    from trainers.runs import load_run
+
+    if on_bad is not None:
+        override = [*override, f"{_ON_BAD_KEY}={on_bad.value}"]
+    settings, folder = load_run("execution", preset, config, override, seed, output, resume)
     from trainers.commands import train_layer
 
-    settings = load_train_config("execution", preset, config, override, seed)
-    train_layer(settings, output=output, resume=resume, console=Console())
+    train_layer(settings, folder, resume=resume, console=Console())
 
 
 @app.command()
@@ -135,7 +153,9 @@ def warm() -> None:
     from cascade.decide import warm as warm_cascade
     from configs.execution import ExecutionConfig
     from market.kernels import cache_folder
+    from market.warm import warm as warm_market
 
+    warm_market()
     warm_cascade(ExecutionConfig())
     if find_spec("pettingzoo") is not None and find_spec("gymnasium") is not None:
         from envs.execution import make_batched

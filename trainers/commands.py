@@ -24,7 +24,7 @@ from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
 from trainers.progress import TrainingProgress
 from trainers.provenance import Commit, commit, versions
-from trainers.runs import RunFolder, new_run, resumed_run
+from trainers.runs import RunFolder
 from trainers.torch_actor import RecordingActor, TorchActor
 from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
 from trainers.train import IterationReport, PeakMemory, TrainResult, train
@@ -66,26 +66,27 @@ class _Session:
 
 
 def train_layer(
-    config: TrainConfig, *, output: str | None, resume: bool, console: Console
+    config: TrainConfig, folder: RunFolder, *, resume: bool, console: Console
 ) -> EvaluationReport:
     """Train a layer to its budget, then evaluate, export, register and report.
 
     Args:
-        config: see `configs.train.load_train_config`.
-        output: the run's folder; a dated one under `config.output` by default.
-        resume: go on with the run in `output`, or with the latest unfinished one.
+        config, folder: see `trainers.runs.load_run`.
+        resume: go on with the run in `folder`.
         console: where the table and the closing lines go.
 
     Raises:
         GrandmodelError: whatever stops the run, in one message.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    folder = resumed_run(config, output) if resume else new_run(config, output)
     session = _Session(config, folder, console, commit(), PeakMemory())
     began = time.perf_counter()
+    session.say("preparing: a first run of a version compiles its kernels, which takes a minute")
     # What the data or the kernels have against this run is heard before anything is written.
     fingerprint = _probe(config).data_fingerprint
-    session.say(f"environment ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})")
+    session.say(
+        f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
+    )
     with _tracking(session, fingerprint) as session.tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, session.tracking.run_id if session.tracking else None)
@@ -185,7 +186,9 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     market = config.env.market.name
     name = model_name(ENV_ID, market)
     layout = result.policy.layout
-    champion = find_champion(session.tracking, name, layout, Path(config.models), market)
+    champion = find_champion(
+        session.tracking, name, layout, Path(config.models), market, folder.path
+    )
     actor = RecordingActor(TorchActor(result.policy), config.evaluation.parity_rows)
     report = _evaluate(session, actor, champion)
     manifest = export_policy(
@@ -232,6 +235,7 @@ def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> Eva
             config.evaluation,
             candidate=CANDIDATE,
             baselines=list(baselines),
+            reference=config.evaluation.reference,
             on_batch=on_batch,
         )
 

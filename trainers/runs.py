@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from configs.errors import TrainingError
-from configs.loading import dump_yaml
-from configs.train import TrainConfig
+from configs.loading import dump_yaml, load_config
+from configs.train import TrainConfig, load_train_config
 from trainers.report import replace
 
 CONFIG_FILE = "config.yaml"
 HISTORY_FILE = "history.jsonl"
 RUN_FILE = "run.json"
+_STAMP = "%Y%m%d-%H%M%S-%f"
+_STAMP_LENGTH = len("20260101-000000-000000")
 ARTEFACT_FOLDER = "artefact"
 REPORT_FOLDER = "report"
 
@@ -69,21 +71,26 @@ class RunFolder:
 
 
 def new_run(config: TrainConfig, output: str | None) -> RunFolder:
-    """A folder for a new run: `output` itself, or a dated one under the configured folder."""
+    """A folder for a new run: `output` itself, or a dated one under the configured folder.
+
+    Raises:
+        TrainingError: `output` holds a run already.
+    """
     if output is not None:
+        if (Path(output) / RUN_FILE).exists():
+            raise TrainingError(
+                f"{output} holds a run already: add --resume to go on with it, or choose another "
+                "folder with --output"
+            )
         return RunFolder(Path(output), [])
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    root, stem = Path(config.output), f"{_prefix(config)}{stamp}"
-    path = root / stem
-    number = 1
-    while path.exists():
-        number += 1
-        path = root / f"{stem}-{number}"
-    return RunFolder(path, [])
+    stamp = datetime.now().astimezone().strftime(_STAMP)
+    return RunFolder(Path(config.output) / f"{_prefix(config)}{stamp}", [])
 
 
-def resumed_run(config: TrainConfig, output: str | None) -> RunFolder:
-    """The run to go on with: `output`, or the latest unfinished one of layer and market.
+def resumed_run(config: TrainConfig, output: str | None, any_market: bool = False) -> RunFolder:
+    """The run to go on with: `output`, or the latest unfinished one of the layer.
+
+    Of the market that `config` names, unless `any_market`.
 
     Raises:
         TrainingError: there is none.
@@ -91,14 +98,54 @@ def resumed_run(config: TrainConfig, output: str | None) -> RunFolder:
     if output is not None:
         return _read(Path(output))
     root = Path(config.output)
-    found = [_read(path.parent) for path in root.glob(f"{_prefix(config)}*/{RUN_FILE}")]
-    unfinished = sorted((run for run in found if not run.finished), key=lambda run: run.path.name)
+    stem = f"{config.layer}-" if any_market else _prefix(config)
+    found = [_read(path.parent) for path in root.glob(f"{stem}*/{RUN_FILE}")]
+    unfinished = sorted((run for run in found if not run.finished), key=_stamp)
     if not unfinished:
         raise TrainingError(
-            f"no unfinished run of {_prefix(config).rstrip('-')} under {root}: nothing to resume; "
+            f"no unfinished run of {stem.rstrip('-')} under {root}: nothing to resume; "
             "run without --resume, or name the run's folder with --output"
         )
     return unfinished[-1]
+
+
+def load_run(
+    layer: str,
+    presets: Sequence[str],
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    seed: int | None,
+    output: str | None,
+    resume: bool,
+) -> tuple[TrainConfig, RunFolder]:
+    """The configuration and the folder of a run to begin or, with `resume`, to go on with.
+
+    A resumed run keeps the configuration that it was begun with, whatever is given
+    laid over it; its environment cannot change.
+
+    Raises:
+        ConfigError: see `configs.train.load_train_config`.
+        TrainingError: nothing to resume, or another environment than the run's.
+    """
+    config = load_train_config(layer, presets, files, overrides, seed)
+    if not resume:
+        return config, new_run(config, output)
+    given = bool(presets or files or overrides)
+    folder = resumed_run(config, output, any_market=not given)
+    base = folder.path / CONFIG_FILE
+    begun = load_config(TrainConfig, base)
+    config = load_train_config(layer, presets, files, overrides, seed, base)
+    if config.env != begun.env:
+        raise TrainingError(
+            f"{folder.path} was begun in another environment than these settings give; resume it "
+            f"without changing env (its settings are in {base}), or begin a new run"
+        )
+    return config, folder
+
+
+def _stamp(run: RunFolder) -> tuple[str, str]:
+    """Runs by the time in their names, whatever their market."""
+    return run.path.name[-_STAMP_LENGTH:], run.path.name
 
 
 def _prefix(config: TrainConfig) -> str:

@@ -13,16 +13,19 @@ from configs.errors import ArtefactError
 from tests.cascade.artefacts import SMALL, small_model, write_artefact
 
 URI = "sqlite:///unused.db"
+CACHE = Path("unused")
 
 
 def test_the_mirrored_champion_is_found_and_replaced(tmp_path: Path) -> None:
     models = tmp_path / "models"
     first = write_artefact(tmp_path / "a")
     link = mirror(first, models, "toy", "builtin")
-    assert resolve(models, "toy", tracking_uri=URI) == models / "toy" / "champion"
+    assert resolve(models, "toy", tracking_uri=URI, cache=CACHE) == models / "toy" / "champion"
     before = load_artefact(link, SMALL).manifest.onnx_sha256
     mirror(write_artefact(tmp_path / "b", model=small_model(bias=1.0)), models, "toy", "builtin")
-    after = load_artefact(resolve(models, "toy", tracking_uri=URI), SMALL).manifest.onnx_sha256
+    after = load_artefact(
+        resolve(models, "toy", tracking_uri=URI, cache=CACHE), SMALL
+    ).manifest.onnx_sha256
     assert after != before
     assert len(list((models / "toy" / "builtin" / "versions").iterdir())) == 2
 
@@ -33,7 +36,7 @@ def test_each_market_has_its_champion_and_the_latest_is_the_layers(tmp_path: Pat
     mirror(write_artefact(tmp_path / "b", market="two"), models, "toy", "two")
 
     def market(name: str | None) -> str:
-        folder = resolve(models, "toy", market=name, tracking_uri=URI)
+        folder = resolve(models, "toy", market=name, tracking_uri=URI, cache=CACHE)
         return load_artefact(folder, SMALL).manifest.market
 
     assert [market("one"), market("two"), market(None)] == ["one", "two", "two"]
@@ -49,20 +52,22 @@ def test_the_same_network_under_a_new_manifest_keeps_both(tmp_path: Path) -> Non
 def test_the_mirror_can_be_moved(tmp_path: Path) -> None:
     mirror(write_artefact(tmp_path / "a"), tmp_path / "models", "toy", "one")
     (tmp_path / "models").rename(tmp_path / "elsewhere")
-    assert load_artefact(resolve(tmp_path / "elsewhere", "toy", tracking_uri=URI), SMALL)
+    assert load_artefact(
+        resolve(tmp_path / "elsewhere", "toy", tracking_uri=URI, cache=CACHE), SMALL
+    )
 
 
 def test_an_artefacts_own_folder_is_taken(tmp_path: Path) -> None:
     folder = write_artefact(tmp_path / "a")
-    assert resolve(folder, "toy", tracking_uri=URI) == folder
+    assert resolve(folder, "toy", tracking_uri=URI, cache=CACHE) == folder
 
 
 def test_an_empty_place_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no models at .*train first"):
-        resolve(tmp_path / "nowhere", "toy", tracking_uri=URI)
+        resolve(tmp_path / "nowhere", "toy", tracking_uri=URI, cache=CACHE)
     mirror(write_artefact(tmp_path / "a"), tmp_path, "toy", "one")
     with pytest.raises(ArtefactError, match=r"neither manifest.json nor toy/two/champion.*toy/one"):
-        resolve(tmp_path, "toy", market="two", tracking_uri=URI)
+        resolve(tmp_path, "toy", market="two", tracking_uri=URI, cache=CACHE)
 
 
 def test_a_registry_is_asked_by_a_process_of_its_own(

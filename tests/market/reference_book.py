@@ -91,7 +91,7 @@ class ReferenceBook:
 
     def resting(self) -> list[tuple[int, int, int, int]]:
         """(price, id, side, quantity) of every resting order by price, then priority."""
-        out = []
+        out: list[tuple[int, int, int, int]] = []
         for side in (BUY, SELL):
             for price, queue in self.queues[side].items():
                 out.extend((price, order[0], side, order[3]) for order in queue)

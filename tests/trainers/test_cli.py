@@ -49,6 +49,7 @@ def test_help_lists_the_commands(run: Run) -> None:
         (["config", "show", "--set", "nonsense"], "KEY=VALUE"),
         (["config", "show", "--config", "absent.yaml"], "absent.yaml"),
         (["train", "execution", "--set", "env.step_seconds=-1"], "env.step_seconds"),
+        (["train", "execution", "--on-bad", "drop"], "env.market.reference.bars"),
         (["train", "execution", "--resume", "--output", "nowhere"], "holds no run"),
     ],
 )

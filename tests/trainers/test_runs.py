@@ -11,7 +11,7 @@ from configs.errors import TrainingError
 from configs.loading import load_config
 from configs.train import TrainConfig
 from trainers.provenance import UNKNOWN_COMMIT, commit, versions
-from trainers.runs import RUN_FILE, new_run, resumed_run
+from trainers.runs import RUN_FILE, load_run, new_run, resumed_run
 
 
 def config(tmp_path: Path) -> TrainConfig:
@@ -65,6 +65,8 @@ def test_finished_runs_and_other_markets_are_not_resumed(tmp_path: Path) -> None
         resumed_run(config(tmp_path), None)
     assert resumed_run(config(tmp_path), str(run.path)).finished  # named, it may go on
     assert new_run(config(tmp_path), None).path != run.path
+    with pytest.raises(TrainingError, match="add --resume"):
+        new_run(config(tmp_path), str(run.path))
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
@@ -98,3 +100,33 @@ def test_versions_are_the_installed_ones() -> None:
     import numpy
 
     assert versions()["numpy"] == numpy.__version__
+
+
+def test_a_resume_keeps_the_settings_that_the_run_was_begun_with(tmp_path: Path) -> None:
+    root = f"output={tmp_path / 'runs'}"
+    begun, folder = load_run(
+        "execution", [], [], [root, "mappo.epochs=3"], seed=5, output=None, resume=False
+    )
+    folder.path.mkdir(parents=True)
+    folder.begin(begun, None)
+    again, found = load_run(
+        "execution", [], [], [root, "mappo.stop.minutes=1"], seed=None, output=None, resume=True
+    )
+    assert found.path == folder.path
+    assert (again.mappo.epochs, again.seed, again.mappo.stop.minutes) == (3, 5, 1.0)
+    with pytest.raises(TrainingError, match="begun in another environment"):
+        load_run(
+            "execution", [], [], ["env.step_seconds=2"], None, output=str(found.path), resume=True
+        )
+
+
+def test_the_latest_run_of_any_market_is_resumed(tmp_path: Path) -> None:
+    for market in ("zebra", "ant"):
+        text = {"output": str(tmp_path), "env": {"market": {"name": market}}}
+        run = new_run(TrainConfig.model_validate(text), None)
+        run.path.mkdir(parents=True)
+        run.begin(TrainConfig.model_validate(text), None)
+    default = TrainConfig(output=str(tmp_path))
+    assert "-ant-" in resumed_run(default, None, any_market=True).path.name
+    with pytest.raises(TrainingError, match="execution-builtin"):
+        resumed_run(default, None)

@@ -1,0 +1,67 @@
+"""The command: `python -m experiments.bench NAME [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from configs.errors import EXIT_CODE, GrandmodelError, RegistryError, nearest
+from experiments.bench.report import Figure, report, table
+
+Bench = Callable[[], list[Figure]]
+
+
+def _book() -> list[Figure]:
+    from experiments.bench.book import figures
+
+    return figures()
+
+
+def _envs() -> list[Figure]:
+    from experiments.bench.envs import figures
+
+    return figures()
+
+
+# Imported when run: the book needs nothing that environments need.
+BENCHES: Mapping[str, Bench] = {"book": _book, "envs": _envs}
+
+
+def bench_named(name: str, benches: Mapping[str, Bench]) -> Bench:
+    """The benchmark of that name.
+
+    Raises:
+        RegistryError: there is none; the message lists those there are.
+    """
+    if name in benches:
+        return benches[name]
+    hint = nearest(name, benches)
+    names = ", ".join(sorted(benches))
+    meant = f"; {hint}" if hint.startswith("did") else ""
+    raise RegistryError(f"unknown benchmark '{name}': expected one of {names}{meant}")
+
+
+def main(arguments: Sequence[str] | None = None, benches: Mapping[str, Bench] = BENCHES) -> int:
+    """Run one benchmark and print it. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument("name", help=f"one of {', '.join(sorted(benches))}")
+    parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
+    given = parser.parse_args(arguments)
+    try:
+        figures = bench_named(given.name, benches)()
+    except GrandmodelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    if given.json:
+        print(json.dumps(report(given.name, figures), indent=2))
+    else:
+        Console().print(table(given.name, figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""`bench envs`: steps a second of the environments, observations included.
+
+All agents act at random in every step. `risk_control` never chooses EMERGENCY_STOP,
+which would end an episode after five steps on average and measure resets instead;
+the resets that full episodes need are part of the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs import execution_v0
+from envs.execution import make_batched
+from experiments.bench.report import Figure, speed
+from experiments.bench.timing import cpu_seconds, median_cpu_seconds
+from experiments.streams import message_stream
+from signals.execution import EXECUTION
+from tests.market.reference_book import ReferenceBook
+
+_STOP = "EMERGENCY_STOP"
+
+
+@dataclass(frozen=True)
+class EnvSizes:
+    """How many steps the benchmark takes."""
+
+    steps: int = 3000
+    repeats: int = 5
+    batch: int = 128
+    batch_steps: int = 150
+    reference_messages: int = 200_000
+    levels: int = 1024
+    seed: int = 0
+
+
+def figures(sizes: EnvSizes | None = None) -> list[Figure]:
+    """Every figure of the benchmark."""
+    sizes = sizes or EnvSizes()
+    joint = joint_actions(sizes.steps, sizes.seed)
+    alone, messages = _alone(sizes, joint)
+    book_steps = _reference_messages_per_s(sizes) / messages
+    batched = _batched_steps_per_s(sizes)
+    reference = "Python book, same messages"
+    unit = "steps/s"
+    return [
+        speed("execution_steps_per_s_100msg_per_step", alone, unit, reference, book_steps),
+        speed(f"execution_batched{sizes.batch}_steps_per_s", batched, unit, reference, book_steps),
+        Figure("execution_messages_per_step", messages, "messages"),
+    ]
+
+
+def joint_actions(count: int, seed: int) -> NDArray[np.float32]:
+    """Random joint actions without EMERGENCY_STOP, float32 [count, action width]."""
+    rng = np.random.default_rng(seed)
+    rows = rng.random((count, EXECUTION.action_width), dtype=np.float32)
+    for index, agent in enumerate(EXECUTION.agents):
+        if agent.kind == "discrete":
+            names = [component.name for component in agent.components]
+            allowed = [n for n, name in enumerate(names) if name.upper() != _STOP]
+            rows[:, EXECUTION.action_slice(index)] = rng.choice(allowed, (count, 1))
+    return rows
+
+
+def _as_dicts(joint: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Joint rows as PettingZoo takes them: one action for each agent."""
+    out: list[dict[str, Any]] = []
+    for row in joint:
+        actions: dict[str, Any] = {}
+        for index, agent in enumerate(EXECUTION.agents):
+            part = row[EXECUTION.action_slice(index)]
+            actions[agent.name] = int(part[0]) if agent.kind == "discrete" else part.copy()
+        out.append(actions)
+    return out
+
+
+def _alone(sizes: EnvSizes, joint: NDArray[np.float32]) -> tuple[float, float]:
+    """Steps a CPU second of one PettingZoo environment, and its messages a step."""
+    env = execution_v0.parallel_env()
+    actions = _as_dicts(joint)
+
+    def run() -> None:
+        for action in actions:
+            env.step(action)
+            if not env.agents:
+                env.reset()
+
+    def start() -> None:
+        env.reset(seed=sizes.seed)
+
+    seconds = median_cpu_seconds(run, sizes.repeats, start)
+    # The same steps once more, outside the time, to count the background messages.
+    start()
+    episodes = env.batch.simulator.market.episodes
+    messages = 0
+    for action in actions:
+        before = int(episodes["arrivals"][0])
+        env.step(action)
+        messages += int(episodes["arrivals"][0]) - before
+        if not env.agents:
+            env.reset()
+    return len(actions) / seconds, messages / len(actions)
+
+
+def _batched_steps_per_s(sizes: EnvSizes) -> float:
+    """Steps of single environments a CPU second, through the face that trainers drive."""
+    env = make_batched(sizes.batch, sizes.seed)
+    flat = joint_actions(sizes.batch_steps * sizes.batch, sizes.seed + 1)
+    joint = flat.reshape(sizes.batch_steps, sizes.batch, -1)
+
+    def run() -> None:
+        for actions in joint:
+            env.step(actions)
+            if env.terminations.any():
+                env.reset(env.terminations.copy())
+
+    # Each repeat goes on where the last one ended, so that all phases of an episode count.
+    env.reset()
+    return len(flat) / median_cpu_seconds(run, sizes.repeats)
+
+
+def _reference_messages_per_s(sizes: EnvSizes) -> float:
+    rows = message_stream(sizes.reference_messages, sizes.seed, sizes.levels)
+    plain = [tuple(row) for row in rows.tolist()]
+
+    def run() -> None:
+        book = ReferenceBook(sizes.levels)
+        for row in plain:
+            book.apply(*row)
+
+    return len(plain) / cpu_seconds(run)
