@@ -37,7 +37,8 @@ from market.state import (
 )
 from market.view import EMPTY_PRICE, consolidated, quote, quoted_spread
 from market.worker import FAST, SLOW, var_use
-from signals.execution import CONTEXT, EXECUTION, observe
+from signals.execution import CONTEXT, EXECUTION
+from signals.execution_rows import observe
 from signals.upstream import CONFIDENT, sample_context
 
 ON_TICK = 1e-6  # of a tick, how far a price may lie from a whole one

@@ -51,11 +51,11 @@ class ScheduleConfig(Config):
     """The Almgren-Chriss schedule that the agents modulate, and the expected cost of crossing.
 
     `impact_slope_bp` is the temporary impact (bp) of taking one step's expected
-    volume at once; `experiments.impact` measures it on the simulated book.
+    volume at once; `python -m experiments.impact` measures both on the simulated book.
     """
 
-    impact_slope_bp: PositiveFloat = 0.4
-    half_spread_bp: PositiveFloat = 0.65
+    impact_slope_bp: PositiveFloat = 1.03
+    half_spread_bp: PositiveFloat = 0.98
 
 
 class UpstreamConfig(Config):
@@ -110,3 +110,14 @@ class ExecutionConfig(Config):
     upstream: UpstreamConfig = UpstreamConfig()
     reward: ExecutionRewardConfig = ExecutionRewardConfig()
     market: MarketConfig = MarketConfig()
+
+    @model_validator(mode="after")
+    def _orders_arrive_within_a_step(self) -> Self:
+        slowest = max(venue.latency_seconds for venue in self.market.venues)
+        slowest += self.market.router_latency_seconds
+        if slowest >= self.step_seconds:
+            raise ValueError(
+                f"the slowest venue is {slowest:g} s away by the router, expected less than "
+                f"step_seconds ({self.step_seconds:g})"
+            )
+        return self

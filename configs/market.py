@@ -50,7 +50,13 @@ class FlowConfig(Config):
     placement_limit: PositiveInt = Field(40, description="ticks; the furthest placement")
     mean_size: PositiveFloat = Field(100.0, description="mean order size, units of quantity")
     size_dispersion: PositiveFloat = Field(0.9, le=3.0, description="sigma of log size")
-    lean: PositiveFloat = Field(0.4, description="per tick of (reference - mid)")
+    lean: PositiveFloat = Field(
+        0.8,
+        description=(
+            "per tick of (reference - mid); where it is too weak the mid trails and trends, "
+            "where too strong it swings: its variance ratio should be near 1"
+        ),
+    )
     permanent_impact: NonNegativeFloat = Field(
         0.25,
         description=(

@@ -127,13 +127,17 @@ def background_orders(desk: Desk) -> int:
 
 @inlined
 def reference(desk: Desk, flow: Any) -> float:
-    """The reference path now, own impact included, ladder ticks."""
+    """The reference path now, own impact included, ladder ticks.
+
+    It jumps at the start of a step to where the step ends, so that the book has come
+    there when agents look next. Led along the line between the marks it would always
+    trail, and whoever followed its trend would earn.
+    """
     episode = record(desk.episode)
-    position = max(episode.clock, 0.0) / flow.step_seconds
-    knot = min(int(position), record(desk.parent).horizon - 1)
-    share = position - knot
-    value = desk.path[knot] + share * (desk.path[knot + 1] - desk.path[knot])
-    return value + episode.impact
+    knot = 0
+    if episode.clock > 0.0:
+        knot = min(int(episode.clock / flow.step_seconds) + 1, record(desk.parent).horizon)
+    return desk.path[knot] + episode.impact
 
 
 @kernel

@@ -27,7 +27,9 @@ from market.random import (
     PURPOSE_FLOW,
     PURPOSE_OPENING,
     PURPOSE_PARENT,
+    PURPOSE_WARMUP,
     hash64,
+    normal,
     stream_key,
     uniform,
 )
@@ -40,17 +42,26 @@ _PARENT_SIZE, _PARENT_SIDE, _PARENT_REDUCES = range(3)
 
 @kernel
 def _open_books(market: Any, n: int, orders: int) -> None:
-    """Fill empty books with resting orders around the reference, alternating sides."""
+    """Fill empty books with resting orders around the reference, alternating sides.
+
+    Each order's distance is the one it was placed at plus what the price has moved away
+    in the order's age; a book of fresh placements alone would be far too deep.
+    """
     desk = desk_at(market, n)
     flow = market.flow[0]
     for venue in range(VENUE_COUNT):
         lob.reset_book(venue_book(desk, flow, venue))
     key = stream_key(record(desk.episode).seed, record(desk.episode).episode, PURPOSE_OPENING)
     middle = int(market.path[n, 0])
+    episode = record(desk.episode)
+    life = orders / (episode.rate * flow.limit_share)  # mean age of what rests, seconds
+    sigma = math.sqrt(episode.variance_slow * life / flow.step_seconds)
     for order in range(orders):
         bits = hash64(key, order)
         venue = order // 2 % VENUE_COUNT
         offset = market.offsets[int(bits & np.uint64(TABLE_SIZE - 1))]
+        age = -math.log(uniform(key, orders + order))
+        offset += int(abs(sigma * math.sqrt(age) * normal(key, orders + order)))
         size = market.sizes[int((bits >> np.uint64(10)) & np.uint64(TABLE_SIZE - 1))]
         side = lob.BUY if order % 2 == 0 else lob.SELL
         price = middle - offset + 1 if side == lob.BUY else middle + offset
@@ -138,9 +149,17 @@ def _begin(
         episode.spread_mean = 1.0
         desk = desk_at(market, n)
         schedule_next_arrival(desk)
+        key = stream_key(path_seeds[n], episode.episode, PURPOSE_WARMUP)
+        sigma = math.sqrt(episode.variance_slow)
+        # A walk that ends at the path's start: a book round a still price is far too deep.
+        for step in range(1, warmup):
+            episode.impact -= sigma * normal(key, step)
         for step in range(warmup):
+            if step > 0:
+                episode.impact += sigma * normal(key, step)
             advance(desk, flow, market.venues, (step + 1 - warmup) * flow.step_seconds)
             observe_step(market, n)
+        episode.impact = 0.0
         _draw_parent(market, n, sides[n], low, high, reducing, path_seeds[n])
 
 

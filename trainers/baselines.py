@@ -8,7 +8,7 @@ left at the slice's end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def share_component(factor: NDArray[np.float64], multiple: float) -> NDArray[np.
     return np.where(capped <= 1.0, 0.5 * capped, geometric)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScheduleBaseline:
     """A schedule worked by crossing, or by joining the queue and crossing at slice ends.
 
@@ -60,9 +60,13 @@ class ScheduleBaseline:
     risk_averse: bool
     slice_steps: int = 1
     peg: float = 0.1
+    _planned: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(0), init=False, repr=False
+    )
 
     def reset(self, rows: int) -> None:
-        """Nothing is kept between steps: the row says where the parent stands."""
+        """Forget the urgencies that earlier episodes were planned with."""
+        self._planned = np.zeros(rows)
 
     def act(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, row width] to [N, action width]."""
@@ -71,7 +75,7 @@ class ScheduleBaseline:
         left = np.maximum(np.rint(table[:, _COLUMN["time_left"]] * horizon), 1.0)
         open_share = table[:, _COLUMN["remaining_share"]]
         resting = open_share * table[:, _COLUMN["resting_share"]]
-        urgency = self._urgency(table) if self.risk_averse else np.zeros(len(table))
+        urgency = self._plan(table, left == horizon)
         action = neutral_action(len(table))
         phase = (horizon - left) % self.slice_steps
         last = (phase == self.slice_steps - 1) | (left <= 1.0)
@@ -85,8 +89,19 @@ class ScheduleBaseline:
         action[:, decode.CANCEL_THRESHOLD] = np.where(last, 0.0, self.peg)
         return action
 
+    def _plan(self, table: NDArray[np.float64], begins: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """kappa tau of each row, settled when its episode began: the static optimum's plan.
+
+        Estimated anew each step it would make the plan wait whenever the estimate fell.
+        """
+        if len(self._planned) != len(table):
+            self.reset(len(table))
+        if self.risk_averse and begins.any():
+            self._planned[begins] = self._urgency(table[begins])
+        return self._planned
+
     def _urgency(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
-        """kappa tau of each row: what the agents' schedule has at volatility adjustment .5."""
+        """kappa tau of what a row knows: the agents' schedule at volatility adjustment .5."""
         sigma = np.expm1(2.0 * table[:, _COLUMN["volatility_long"]])
         participation = 10.0 ** (3.0 * (table[:, _COLUMN["parent_size"]] - 1.0))
         volumes = participation * self.config.parent.horizon_steps

@@ -15,14 +15,16 @@ from trainers.train import IterationReport
 
 _SECONDS_PER_MINUTE = 60
 _GIGABYTE = 1e9
+AVERAGED = 40
 
 
 class TrainingProgress:
     """A context whose `update` is given to `train` as `on_iteration`.
 
     metrics: (key in the report's metrics, label, format), such as
-    ("shortfall_bp", "shortfall", "{:.2f} bp"). A figure stays as it was while no
-    episode ends. `every_s` is the time between two plain lines.
+    ("shortfall_bp", "shortfall", "{:.2f} bp"). They are averaged over about the last
+    `AVERAGED` iterations, since one iteration's episodes say little, and stay as they
+    were while no episode ends. `every_s` is the time between two plain lines.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class TrainingProgress:
         self._console = console or Console(stderr=True)
         self._every_s = every_s
         self._shown: dict[str, float] = {}
+        self._seen: dict[str, int] = {}
         self._printed = -math.inf
         self._last: IterationReport | None = None
         self._first: IterationReport | None = None
@@ -60,7 +63,10 @@ class TrainingProgress:
         """Show one iteration."""
         self._first = self._first or report
         self._last = report
-        self._shown.update(report.metrics)
+        for name, value in report.metrics.items():
+            self._seen[name] = min(self._seen.get(name, 0) + 1, AVERAGED)
+            mean = self._shown.get(name, 0.0)
+            self._shown[name] = mean + (value - mean) / self._seen[name]
         if self._bar is not None:
             self._bar.update(self._task, completed=report.progress, figures=self._figures(report))
             return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "evaluation.json"
 SAMPLES_FILE = "samples.npz"
+CURVE_WINDOWS = 20  # the running mean of a curve spans one of this many parts of it
 DISTRIBUTION_BINS = 60
 SHOWN_QUANTILES = (0.005, 0.995)  # a few extreme parents would flatten the histogram
 PLOT_DPI = 110
@@ -128,7 +129,10 @@ def plots(report: EvaluationReport) -> dict[str, Figure]:
 
 
 def curves(history: Sequence[Mapping[str, float]], x: str, names: Sequence[str]) -> Figure:
-    """Learning curves: each of `names` over `x`, one panel each; iterations without it left out."""
+    """Learning curves: each of `names` over `x`, one panel each; iterations without it left out.
+
+    Pale: every iteration. Dark: the running mean, which shows what the noise hides.
+    """
     from matplotlib.figure import Figure
 
     shown = [name for name in names if any(name in row for row in history)]
@@ -136,7 +140,11 @@ def curves(history: Sequence[Mapping[str, float]], x: str, names: Sequence[str])
     panels = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
     for panel, name in zip(panels, shown, strict=False):
         points = [(row[x], row[name]) for row in history if name in row and x in row]
-        panel.plot(*zip(*points, strict=True), linewidth=1.2)
+        xs, ys = (np.array(values) for values in zip(*points, strict=True))
+        window = max(len(ys) // CURVE_WINDOWS, 1)
+        running = np.convolve(ys, np.full(window, 1.0 / window), mode="valid")
+        panel.plot(xs, ys, linewidth=0.8, color="tab:blue", alpha=0.35)
+        panel.plot(xs[window - 1 :], running, linewidth=1.4, color="tab:blue")
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel(x)

@@ -184,13 +184,18 @@ class BatchedExecution:
         Raises:
             SimulatorError: the state is of another configuration or number of episodes.
         """
+        for name in ("simulator", "seeded"):
+            if name not in state:
+                raise SimulatorError(
+                    f"environment state: '{name}' is missing; give what state_dict() returned"
+                )
         for name in _STATE_FIELDS:
             given, own = state.get(name), getattr(self, name)
-            if not isinstance(given, np.ndarray) or given.shape != own.shape:
+            kind = (given.dtype, given.shape) if isinstance(given, np.ndarray) else type(given)
+            if kind != (own.dtype, own.shape):
                 raise SimulatorError(
-                    f"environment state: '{name}' is "
-                    f"{'missing' if given is None else list(np.shape(given))}, expected an array "
-                    f"{list(own.shape)}; restore into an environment of the same configuration"
+                    f"environment state: '{name}' is {kind}, expected {(own.dtype, own.shape)}; "
+                    "restore into an environment of the same configuration"
                 )
         self.simulator.load_state(state["simulator"])
         for name in _STATE_FIELDS:

@@ -12,7 +12,7 @@ from market.kernels import inlined, kernel
 from market.random import hash64
 from market.worker import work_step
 from rewards.execution import quality_term, risk_term, shortfall_term
-from signals.execution import observe, observe_privileged
+from signals.execution_rows import observe, observe_privileged
 from signals.upstream import sample_context
 
 METRICS = (

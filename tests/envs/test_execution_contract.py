@@ -262,6 +262,8 @@ def test_a_foreign_state_is_refused_whole() -> None:
     with pytest.raises(SimulatorError, match="expected"):
         large.load_state(small.state_dict())
     assert np.array_equal(large.states, before)
+    with pytest.raises(SimulatorError, match="'simulator' is missing"):
+        large.load_state({k: v for k, v in large.state_dict().items() if k != "simulator"})
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from tests.market.episodes import Actions, configured
 from tests.market.test_reference import bars_config, synthetic_bars
 
 GOLDEN = {
-    "generator": "",
-    "bars": "",
-    "slow_and_large": "",
+    "generator": "01d8fd6adb89d79df9373adf38638d9f8a7551cc50b9e704e05191e383b0b4ed",
+    "bars": "abbd8efb9cb68b464555aff376fbe6450cc4262d2ca81f05e76a2fc79cc1628a",
+    "slow_and_large": "a94fbb4467721f93a6f70dfd377fa59f3cef9ba6c09ffac866f533763f4835aa",
 }
 EPISODES, ROWS = 3, 2
 

@@ -411,3 +411,55 @@ def test_scripts_that_push_or_chase_the_mid_do_not_earn(policy: Any) -> None:
     metrics, _ = play(policy, config, rows=512)
     cost, error = by_path(metrics["shortfall_bp"])
     assert cost > 2.0 * error
+
+
+def test_the_mid_of_a_quiet_market_neither_trends_nor_swings() -> None:
+    """Its variance ratio over an episode, and its correlation from step to step."""
+    env = BatchedExecution(num_envs=768, seed=19)
+    env.reset()
+    mids = [env.simulator.market.episodes["last_mid"].copy()]
+    for _ in range(env.config.parent.horizon_steps - 1):
+        env.step(idle(768))
+        mids.append(env.simulator.market.episodes["last_mid"].copy())
+    moves = np.diff(mids, axis=0)
+    one_step = np.mean(moves**2)
+    ratio = np.mean((mids[-1] - mids[0]) ** 2) / len(moves) / one_step
+    assert 0.8 < ratio < 1.25
+    assert abs(np.mean(moves[1:] * moves[:-1]) / one_step) < 0.08
+    path = np.diff(env.simulator.market.path, axis=1)
+    assert np.sqrt(one_step / np.mean(path**2)) == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_book_opens_about_as_deep_as_it_stays() -> None:
+    """A deep opening would reward who crosses everything in the first step."""
+    env = BatchedExecution(num_envs=256, seed=29)
+    env.reset()
+    quantity = env.simulator.market.depth[..., state.LEVEL_QUANTITY]
+    opening = quantity.sum(axis=(1, 2, 3)).mean()
+    for _ in range(40):
+        env.step(idle(256))
+    assert opening == pytest.approx(quantity.sum(axis=(1, 2, 3)).mean(), rel=0.3)
+
+
+@pytest.mark.parametrize("column", ["reversion", "flow_fast", "imbalance_1"])
+def test_following_or_fading_the_mid_earns_little(column: str) -> None:
+    """Crossing sooner or later by a signal from the book cannot do away with what crossing costs.
+
+    Order flow foretells the next move a little, as it does in real books; a book that
+    trails its hidden reference would give away most of TWAP's cost.
+    """
+    config = configured()
+    twap = ScheduleBaseline(config, risk_averse=False)
+
+    def timed(sign: float, rows: NDArray[np.float32]) -> Actions:
+        action = twap.act(rows)
+        signal = sign * rows[:, COLUMN[column]]
+        action[:, decode.SHARE] = np.where(signal > 0.4, 0.95, np.where(signal < -0.4, 0.15, 0.5))
+        return action
+
+    plain, _ = play(lambda _, rows: twap.act(rows), config, rows=512, seed=23)
+    cost, _ = by_path(plain["shortfall_bp"])
+    for sign in (1.0, -1.0):
+        metrics, _ = play(lambda _, rows, s=sign: timed(s, rows), config, rows=512, seed=23)
+        gain, error = by_path(plain["shortfall_bp"] - metrics["shortfall_bp"])
+        assert gain - 2.0 * error < 0.15 * cost

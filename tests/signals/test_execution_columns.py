@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from configs.market import VENUE_COUNT
 from envs.execution import BatchedExecution
 from market.state import ASK, BID
-from signals.execution import AGENTS, EXECUTION, observe, observe_privileged
+from signals.execution import AGENTS, EXECUTION
+from signals.execution_rows import observe, observe_privileged
 from tests.market.episodes import configured, parent_of, play, random_actions
 
 ROWS = 16

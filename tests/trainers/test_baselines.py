@@ -50,7 +50,7 @@ def test_twap_executes_evenly() -> None:
 
 @pytest.mark.parametrize("aversion", [1e-3, 3e-2])
 def test_almgren_chriss_keeps_the_closed_forms_holdings(aversion: float) -> None:
-    """sinh(k left) / sinh(k horizon) of the parent, k from the variance seen so far."""
+    """sinh(k left) / sinh(k horizon) of the parent, k from the variance known at its arrival."""
     config = configured(reward__risk_aversion=aversion, parent__participation_low=0.02)
     policy = ScheduleBaseline(config, risk_averse=True)
     env = BatchedExecution(config, ROWS, seed=31)
@@ -58,12 +58,12 @@ def test_almgren_chriss_keeps_the_closed_forms_holdings(aversion: float) -> None
     horizon, multiple = config.parent.horizon_steps, config.child.share_multiple
     parents, episodes = env.simulator.market.parents, env.simulator.market.episodes
     impact = config.schedule.impact_slope_bp * parents["quantity"] / episodes["step_volume"]
+    variance = episodes["variance_slow"] * (1e4 / (episodes["base"] + parents["arrival"])) ** 2
+    kappa = np.array(
+        [almgren_chriss_urgency(aversion, v, i) for v, i in zip(variance, impact, strict=True)]
+    )
     for left in range(horizon, 1, -1):
         before = parents["remaining"].copy()
-        variance = episodes["variance_slow"] * (1e4 / (episodes["base"] + parents["arrival"])) ** 2
-        kappa = np.array(
-            [almgren_chriss_urgency(aversion, v, i) for v, i in zip(variance, impact, strict=True)]
-        )
         planned = parents["quantity"] * np.sinh(kappa * (left - 1)) / np.sinh(kappa * horizon)
         owed = np.clip(before - planned, 0.0, before * multiple / left)
         env.step(policy.act(env.rows))
