@@ -25,9 +25,9 @@ from tests.market.episodes import Actions, configured
 from tests.market.test_reference import bars_config, synthetic_bars
 
 GOLDEN = {
-    "generator": "01d8fd6adb89d79df9373adf38638d9f8a7551cc50b9e704e05191e383b0b4ed",
-    "bars": "abbd8efb9cb68b464555aff376fbe6450cc4262d2ca81f05e76a2fc79cc1628a",
-    "slow_and_large": "a94fbb4467721f93a6f70dfd377fa59f3cef9ba6c09ffac866f533763f4835aa",
+    "generator": "602b3a1a3454205270b6a0b709d75af69554c33f61952b58a8a759ca10b07375",
+    "bars": "dc13c1cbfeb6acc95e4d0ca8decdb4619c9a098c7a4f1b62608a94d38ea236c2",
+    "slow_and_large": "e05df791e9a4542db18fe3712abb990a36466549699875b4411634d15d2aa365",
 }
 EPISODES, ROWS = 3, 2
 

@@ -207,7 +207,7 @@ def test_advance_in_chunks_equals_the_whole() -> None:
 
 
 def test_nothing_reaches_a_venue_before_its_latency() -> None:
-    """Latencies longer than a step, so that the messages in flight can be looked at."""
+    """Sent as late as a step allows, so that the messages in flight can be looked at."""
     names = ("ARCA", "NASDAQ", "NYSE", "BATS")
     latencies = (0.9, 0.6, 0.8, 0.7)
     venues = (
@@ -218,8 +218,8 @@ def test_nothing_reaches_a_venue_before_its_latency() -> None:
         + "]"
     )
     config = configured(
-        step_seconds=0.5,
-        child__max_delay_seconds=0.25,
+        step_seconds=1.0,
+        child__max_delay_seconds=1.0,
         market__venues=venues,
         market__router_latency_seconds=0.05,
         parent__participation_low=0.1,
@@ -230,6 +230,7 @@ def test_nothing_reaches_a_venue_before_its_latency() -> None:
     action = random_actions(rng, 8)
     action[:, decode.RISK_DECISION] = decode.APPROVE
     action[:, decode.SHARE] = 1.0
+    action[:, decode.DELAY] = 1.0
     env.step(action)
     market = env.simulator.market
     sent = 0
