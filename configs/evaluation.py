@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from configs.base import Config
 
 MAX_PARENTS = 1 << 24  # parents of one evaluation seed; seeds of the next begin after them
+MAX_EVALUATION_SEED = (1 << 38) - 1  # times MAX_PARENTS it leaves room above in 63 bits
 
 
 class EvaluationConfig(Config):
@@ -28,8 +29,8 @@ class EvaluationConfig(Config):
     half_width_share: float = Field(default=0.10, gt=0.0, lt=1.0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     bootstrap_samples: int = Field(default=2_000, ge=100)
-    seed: NonNegativeInt = 0
-    passive_slice_steps: PositiveInt = 6  # how long the passive baselines wait in the queue
+    seed: NonNegativeInt = Field(default=0, le=MAX_EVALUATION_SEED)
+    passive_slice_steps: PositiveInt = 12  # how long the passive baselines wait in the queue
     parity_rows: PositiveInt = 1_024  # rows of the evaluation on which the export is checked
     max_steps: PositiveInt = 10_000  # of one episode; a guard against one that never ends
 

@@ -30,6 +30,8 @@ class BatchedEnv(Protocol):
             components of the last step should have said.
         episode_metrics: float64 [N, len(metric_names)], of the episode that the
             last step ended (rows where it did not are stale).
+        clusters: int64 [N], equal where present episodes share what chance drew (a path,
+            a day of bars), so that intervals do not count them as independent.
     """
 
     layout: LayerLayout
@@ -42,6 +44,11 @@ class BatchedEnv(Protocol):
     targets: NDArray[np.float32]
     metric_names: tuple[str, ...]
     episode_metrics: NDArray[np.float64]
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """See above."""
+        ...
 
     def reset(
         self,

@@ -208,10 +208,13 @@ def send_cancel(desk: Desk, flow: Any, time: float, index: int) -> None:
 
 
 @kernel
-def _arrive_cancel(desk: Desk, flow: Any, index: int, generation: int, slot: int) -> None:
+def _arrive_cancel(
+    desk: Desk, flow: Any, index: int, venue: int, generation: int, slot: int
+) -> None:
     """Cancel the order that was meant, not one that has come into its place since."""
     own = index * OWNED_FIELDS
-    if desk.owned[own + SLOT_GENERATION] == generation and desk.owned[own + SLOT] == slot:
+    same = desk.owned[own + SLOT_GENERATION] == generation and desk.owned[own + SLOT] == slot
+    if same and desk.owned[own + VENUE] == venue:
         cancel_own(desk, flow, index)
 
 
@@ -261,7 +264,7 @@ def arrive(desk: Desk, flow: Any, venues: Any) -> None:
     _forget_pending(desk, index)
     parent = record(desk.parent)
     if kind == CANCEL:
-        _arrive_cancel(desk, flow, owned, price, size)
+        _arrive_cancel(desk, flow, owned, venue, price, size)
         return
     parent.in_flight -= size
     quantity = min(size, parent.remaining - parent.resting)

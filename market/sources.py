@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 _MINUTE = 60.0
+_NANOSECONDS_PER_DAY = 86_400_000_000_000
 _EDGE_LEVELS = 64  # ladder levels at either end that the path itself never reaches
 _ACTIVITY_NOISE = 0.25  # sigma of the log message rate around its past profile
 _ACTIVITY_RANGE = (0.25, 4.0)
@@ -66,6 +67,7 @@ def _generate(
             path[index] = start * np.exp(path[index])
         place_on_ladder(market, n, start)
         episode.sigma = volatility[regime] * start
+        episode.cluster = np.int64(path_seeds[n])
         episode.variance_slow = prior_sigma * prior_sigma
         episode.rate = rate
 
@@ -110,6 +112,7 @@ def _bridge(
     last_bar: int,
     activity: Any,
     sigma: Any,
+    day: Any,
     steps_per_bar: int,
     rate: float,
 ) -> None:
@@ -126,6 +129,7 @@ def _bridge(
         window_of_bar(whole, start, path)
         place_on_ladder(market, n, path[0])
         episode.sigma = sigma[bar]
+        episode.cluster = day[bar]
         episode.variance_slow = sigma[bar] ** 2
         noise = np.exp(_ACTIVITY_NOISE * normal(draw, 1))
         episode.rate = rate * activity[bar] * noise
@@ -151,6 +155,7 @@ class BarSource:
         self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1) / tick
         self._activity = _trailing_activity(bars.volume, past)
         self._sigma = _trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
+        self._day = bars.start // _NANOSECONDS_PER_DAY
         self._rate = config.market.flow.messages_per_second
 
     @staticmethod
@@ -191,6 +196,7 @@ class BarSource:
             last,
             self._activity,
             self._sigma,
+            self._day,
             self._steps,
             self._rate,
         )

@@ -23,6 +23,7 @@ EPISODE = np.dtype(
         ("seed", np.uint64),
         ("episode", np.int64),
         ("flow_key", np.uint64),
+        ("cluster", np.int64),  # equal where paths share a day of bars, or the path itself
         ("arrivals", np.int64),  # background messages drawn so far
         ("clock", np.float64),
         ("next_arrival", np.float64),

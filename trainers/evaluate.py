@@ -23,9 +23,9 @@ from trainers.statistics import MeanResult, PairedResult, enough, mean_interval,
 COST = "shortfall_bp"
 FILLED = "filled_before_cross"
 SLIPPAGE = "slippage_bp"
+FEES = "fees_bp"
 QUALITY = "quality"
-EVALUATION_SEEDS = 1 << 60  # far above every seed that training hands out
-SIDES = 2  # parents of one path: seeds 2k and 2k + 1
+EVALUATION_SEEDS = 1 << 60  # training draws its seeds from 64 bits: they do not meet
 
 
 class Actor(Protocol):
@@ -182,6 +182,7 @@ class _Match:
         self.config = config
         self.steps = 0
         self.parents = 0
+        self._clusters: list[NDArray[np.int64]] = []
         self._metrics: dict[str, list[NDArray[np.float64]]] = {name: [] for name in policies}
 
     @property
@@ -190,8 +191,8 @@ class _Match:
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """The path of each parent."""
-        return np.arange(self.parents, dtype=np.int64) // SIDES
+        """int64 [parents]: equal where parents share what chance drew."""
+        return np.concatenate(self._clusters)
 
     def metric(self, policy: str, metric: str) -> NDArray[np.float64]:
         """One metric of one policy, float64 [parents]."""
@@ -203,6 +204,7 @@ class _Match:
         seeds = self._seeds(self.parents, self.parents + self.env.num_envs)
         for name, actor in self.policies.items():
             self._metrics[name].append(self._play(name, actor, seeds))
+        self._clusters.append(self.env.clusters)  # the same for every policy: chance is
         self.parents += self.env.num_envs
 
     def _seeds(self, start: int, stop: int) -> NDArray[np.uint64]:

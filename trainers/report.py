@@ -14,7 +14,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from trainers.evaluate import COST, FILLED, QUALITY, SLIPPAGE, EvaluationReport, PolicySummary
+from trainers.evaluate import COST, FEES, FILLED, QUALITY, SLIPPAGE, EvaluationReport, PolicySummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def tables(report: EvaluationReport) -> list[Table]:
 def _own_figures(report: EvaluationReport) -> Table:
     shown = _table(f"{report.parents} parent orders each, {report.confidence:.0%} intervals, bp")
     shown.add_column("policy", no_wrap=True)
-    for header in ("shortfall", "slippage", "filled*", "quality"):
+    for header in ("shortfall", "slippage", "fees", "filled*", "quality"):
         shown.add_column(header, justify="right", no_wrap=True)
     for summary in _cheapest_first(report):
         metrics = summary.metrics
@@ -47,11 +47,12 @@ def _own_figures(report: EvaluationReport) -> Table:
         shown.add_row(
             summary.name + mark,
             f"{summary.cost.mean:.3f} " + _interval(summary.cost.low, summary.cost.high, ".3f"),
-            _number(metrics.get(SLIPPAGE), ".3f"),
+            _number(metrics.get(SLIPPAGE), ".2f"),
+            _number(metrics.get(FEES), ".2f"),
             _number(metrics.get(FILLED), ".1%"),
-            _number(metrics.get(QUALITY), ".3f"),
+            _number(metrics.get(QUALITY), ".2f"),
         )
-    shown.caption = "* share filled before the forced crossing"
+    shown.caption = "fees lie in the shortfall; * share filled before the forced crossing"
     shown.caption_justify = "left"
     return shown
 
@@ -74,7 +75,9 @@ def _paired_figures(report: EvaluationReport) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
 
 
 def _interval(low: float, high: float, form: str) -> str:

@@ -78,6 +78,11 @@ class BatchedExecution:
         """What the reference paths come from: a hash of the bars, or the generator's name."""
         return self.simulator.source.fingerprint
 
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """int64 [N]: equal where episodes share a path, or a day of the same bars."""
+        return self.simulator.market.episodes["cluster"].copy()
+
     def reset(
         self,
         mask: NDArray[np.bool_] | None = None,

@@ -11,7 +11,7 @@ from market.decode import BP, price_in_ticks
 from market.kernels import inlined, kernel
 from market.random import hash64
 from market.worker import work_step
-from rewards.execution import quality_term, risk_term, shortfall_term
+from rewards.execution import TERMS, quality_term, risk_term, shortfall_term
 from signals.execution_rows import observe, observe_privileged
 from signals.upstream import sample_context
 
@@ -31,6 +31,24 @@ METRICS = (
     "peak_var_use",
     "participation",
 )
+# Positions in a row of METRICS and of reward terms.
+(
+    _SHORTFALL,
+    _FILLED,
+    _SLIPPAGE,
+    _QUALITY,
+    _STEPS,
+    _REWARD,
+    _REWARD_SHORTFALL,
+    _REWARD_RISK,
+    _REWARD_QUALITY,
+    _PASSIVE,
+    _FEES,
+    _STOPPED,
+    _PEAK_VAR,
+    _PARTICIPATION,
+) = range(len(METRICS))
+_COST, _RISK, _SCORE = range(len(TERMS))
 
 
 @kernel
@@ -85,20 +103,20 @@ def _write_metrics(parent: Any, episode: Any, sums: Any, out: Any) -> None:
     price = price_in_ticks(parent, episode)
     filled = parent.filled_passive + parent.filled_aggressive
     traded = max(filled, 1)
-    out[0] = parent.shortfall
-    out[1] = (parent.quantity - parent.forced - parent.abandoned) / parent.quantity
-    out[2] = parent.slippage / traded / price * BP
-    out[3] = parent.quality_sum / parent.step
-    out[4] = parent.step
-    out[5] = parent.reward_sum
-    out[6] = sums[0]
-    out[7] = sums[1]
-    out[8] = sums[2]
-    out[9] = parent.filled_passive / traded
-    out[10] = parent.fees / parent.quantity / price * BP
-    out[11] = parent.stopped
-    out[12] = parent.peak_var
-    out[13] = parent.participation
+    out[_SHORTFALL] = parent.shortfall
+    out[_FILLED] = (parent.quantity - parent.forced - parent.abandoned) / parent.quantity
+    out[_SLIPPAGE] = parent.slippage / traded / price * BP
+    out[_QUALITY] = parent.quality_sum / parent.step
+    out[_STEPS] = parent.step
+    out[_REWARD] = parent.reward_sum
+    out[_REWARD_SHORTFALL] = sums[_COST]
+    out[_REWARD_RISK] = sums[_RISK]
+    out[_REWARD_QUALITY] = sums[_SCORE]
+    out[_PASSIVE] = parent.filled_passive / traded
+    out[_FEES] = parent.fees / parent.quantity / price * BP
+    out[_STOPPED] = parent.stopped
+    out[_PEAK_VAR] = parent.peak_var
+    out[_PARTICIPATION] = parent.participation
 
 
 @kernel
@@ -134,9 +152,9 @@ def step_rows(
         risk += (parent.horizon - parent.step) * risk_term(rules[0].risk_aversion, sigma, share)
         quality = quality_term(parent.quality, parent.horizon)
         reward = quality if by_quality else cost + risk
-        sums[n, 0] += cost
-        sums[n, 1] += risk
-        sums[n, 2] += quality
+        sums[n, _COST] += cost
+        sums[n, _RISK] += risk
+        sums[n, _SCORE] += quality
         parent.reward_sum += reward
         for agent in range(rewards.shape[1]):
             rewards[n, agent] = reward

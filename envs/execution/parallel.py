@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +22,24 @@ from envs.execution.spaces import (
 from signals.execution import EXECUTION
 
 ENV_ID = "execution_v0"
+_SEEDS = 1 << 64
 _INDICES = tuple(EXECUTION.observation_indices(i) for i in range(len(AGENTS)))
 
 
 def fresh_seed() -> int:
     """A seed from the system, for an environment that was given none."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+
+
+def checked_seed(seed: int) -> int:
+    """The seed, if the generator can take it.
+
+    Raises:
+        ActionError: it is not a whole number from 0 to 2**64 - 1.
+    """
+    if not 0 <= seed < _SEEDS:
+        raise ActionError(f"seed is {seed}, expected a whole number from 0 to 2**64 - 1")
+    return seed
 
 
 class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
@@ -49,28 +60,34 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
         self.render_mode = None
-        self.batch = BatchedExecution(config, 1, fresh_seed() if seed is None else seed)
+        self.batch = BatchedExecution(
+            config, 1, fresh_seed() if seed is None else checked_seed(seed)
+        )
         self.state_space = column_box(EXECUTION.state_columns)
+        self._observation_spaces = [observation_space(index) for index in range(len(AGENTS))]
+        self._action_spaces = [action_space(index) for index in range(len(AGENTS))]
         self._action = np.zeros((1, EXECUTION.action_width), np.float32)
 
-    @functools.cache  # noqa: B019 - PettingZoo asks that spaces be the same object each time
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The agent's columns and `upstream`."""
-        return observation_space(_number(agent))
+        """The agent's columns and `upstream`; the same object each time."""
+        return self._observation_spaces[_number(agent)]
 
-    @functools.cache  # noqa: B019 - as above
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """A unit box, or five choices for `risk_control`."""
-        return action_space(_number(agent))
+        """A unit box, or five choices for `risk_control`; the same object each time."""
+        return self._action_spaces[_number(agent)]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, dict[str, Any]]]:
-        """Begin an episode: number 0 of `seed`, else the next one. Options are ignored."""
-        seeds = None if seed is None else np.array([seed], np.uint64)
+        """Begin an episode: number 0 of `seed`, else the next one. Options are ignored.
+
+        Raises:
+            ActionError: the seed is not an unsigned 64-bit number.
+        """
+        seeds = None if seed is None else np.array([checked_seed(seed)], np.uint64)
         self.batch.reset(seeds=seeds)
         self.agents = list(AGENTS)
-        return self._observations(), {agent: {} for agent in self.agents}
+        return self.observations(), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[str, Any]) -> Any:
         """Take the joint action of all five agents.
@@ -101,7 +118,7 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         rewards = {a: float(r) for a, r in zip(AGENTS, self.batch.rewards[0], strict=True)}
         info = self._info(ended)
         result = (
-            self._observations(),
+            self.observations(),
             rewards,
             dict.fromkeys(AGENTS, ended),
             dict.fromkeys(AGENTS, False),
@@ -119,7 +136,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
             info["episode"] = {n: float(v) for n, v in zip(names, values, strict=True)}
         return info
 
-    def _observations(self) -> dict[str, dict[str, NDArray[Any]]]:
+    def observations(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """What every agent sees now."""
         row = self.batch.rows[0]
         return {
             agent: {

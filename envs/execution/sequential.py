@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from pettingzoo import AECEnv
 from pettingzoo.utils import AgentSelector
 
-from configs.errors import ActionError
+from configs.errors import ActionError, SimulatorError
 from configs.execution import ExecutionConfig
 from envs.execution.parallel import ENV_ID, ExecutionParallelEnv
 from envs.execution.spaces import AGENTS, checked_action, encode_choice
 from signals.execution import EXECUTION
+
+# PettingZoo's own books of whose turn brought what.
+_TURN_FIELDS = ("rewards", "_cumulative_rewards", "terminations", "truncations", "infos")
 
 
 class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
@@ -59,6 +62,7 @@ class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
         self._upstream[:] = 0.0
         self._selector = AgentSelector(list(AGENTS))
         self.agent_selection = self._selector.next()
+        self._skip_agent_selection = None
 
     def observe(self, agent: str) -> dict[str, NDArray[Any]]:
         """The agent's columns, and in `upstream` what has been chosen in this step so far."""
@@ -110,6 +114,43 @@ class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
     def state(self) -> NDArray[np.float32]:
         """As in the parallel face; constant within a step."""
         return self._parallel.state()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next turn depends on, the choices of this step included."""
+        return {
+            "parallel": self._parallel.state_dict(),
+            "action": self._action.copy(),
+            "upstream": self._upstream.copy(),
+            "agents": list(self.agents),
+            "turn": self.agent_selection,
+            "skipped": self._skip_agent_selection,
+            **{name: dict(getattr(self, name)) for name in _TURN_FIELDS},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, in the middle of a step too, to the bit.
+
+        Raises:
+            SimulatorError: the state is incomplete or of another configuration.
+        """
+        wanted = ("parallel", "action", "upstream", "agents", "turn", "skipped", *_TURN_FIELDS)
+        missing = [name for name in wanted if name not in state]
+        if missing:
+            raise SimulatorError(
+                f"environment state lacks {', '.join(missing)}; give what state_dict() returned"
+            )
+        self._parallel.load_state(state["parallel"])
+        self._observations = self._parallel.observations()
+        self._action[...] = state["action"]
+        self._upstream[...] = state["upstream"]
+        self.agents = list(state["agents"])
+        for name in _TURN_FIELDS:
+            setattr(self, name, dict(state[name]))
+        self._selector = AgentSelector(list(AGENTS))
+        while self._selector.next() != state["turn"]:
+            continue
+        self.agent_selection = state["turn"]
+        self._skip_agent_selection = state["skipped"]
 
     def close(self) -> None:
         """Nothing to release."""

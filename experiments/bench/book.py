@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from experiments.bench.report import Figure, cost_ratio, speed
 from experiments.bench.timing import cpu_seconds, median_cpu_seconds
+from experiments.reference_book import ReferenceBook
 from experiments.streams import RESTING, message_stream
 from market import book as lob
 from market.book import BookArrays
 from market.kernels import kernel
 from market.replay import MESSAGE_FIELDS, OrderBook, _replay, open_book
-from tests.market.reference_book import ReferenceBook
 
 SLOTS = 4 * RESTING
 REPLAY_TARGET = 30.0  # times the Python book

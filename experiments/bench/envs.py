@@ -17,9 +17,9 @@ from envs import execution_v0
 from envs.execution import make_batched
 from experiments.bench.report import Figure, speed
 from experiments.bench.timing import cpu_seconds, median_cpu_seconds
+from experiments.reference_book import ReferenceBook
 from experiments.streams import message_stream
 from signals.execution import EXECUTION
-from tests.market.reference_book import ReferenceBook
 
 _STOP = "EMERGENCY_STOP"
 

@@ -254,6 +254,45 @@ def test_a_state_restores_the_middle_of_an_episode_to_the_bit() -> None:
     assert np.array_equal(original.states, other.states)
 
 
+@pytest.mark.parametrize("turn", [0, 3, 5])
+def test_turns_restore_the_middle_of_a_step_to_the_bit(turn: int) -> None:
+    original, other = execution_v0.env(), execution_v0.env()
+    original.reset(seed=9)
+    other.reset(seed=1)
+    rng = np.random.default_rng(9)
+    flat = [
+        a for row in (random_actions(rng, 1)[0] for _ in range(40)) for a in as_dict(row).items()
+    ]
+    start = 10 * len(AGENTS) + turn
+    for _, action in flat[:start]:
+        if original.agents:
+            original.step(action if not original.terminations[original.agent_selection] else None)
+    other.load_state(original.state_dict())
+    for _, action in flat[start:]:
+        if not original.agents:
+            break
+        agent = original.agent_selection
+        assert other.agent_selection == agent
+        for name, seen in original.observe(agent).items():
+            assert np.array_equal(seen, other.observe(agent)[name])
+        given = None if original.terminations[agent] else action
+        original.step(given)
+        other.step(given)
+        assert other.rewards == original.rewards
+        assert other._cumulative_rewards == original._cumulative_rewards
+        assert np.array_equal(other.state(), original.state())
+    with pytest.raises(SimulatorError, match="lacks turn"):
+        other.load_state({k: v for k, v in original.state_dict().items() if k != "turn"})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_beyond_64_bits_is_refused(seed: int) -> None:
+    with pytest.raises(ActionError, match="whole number"):
+        execution_v0.parallel_env(seed=seed)
+    with pytest.raises(ActionError, match="whole number"):
+        execution_v0.parallel_env().reset(seed=seed)
+
+
 def test_a_foreign_state_is_refused_whole() -> None:
     small, large = BatchedExecution(num_envs=1), BatchedExecution(num_envs=2)
     small.reset()

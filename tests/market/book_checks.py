@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from experiments.reference_book import ReferenceBook
 from market import book as lob
 from market.book import BookArrays
 from market.replay import CANCEL, IOC, LIMIT, MARKET, MESSAGE_FIELDS, MODIFY, OrderBook
-from tests.market.reference_book import ReferenceBook
 
 LEVELS = 128
 SLOTS = 12  # few, so that streams fill the book

@@ -71,6 +71,10 @@ class PairedEnv:
         self.episode_metrics[:] = np.nan
         self._observe()
 
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        return (self.seeds // np.uint64(2)).astype(np.int64)
+
     def _observe(self) -> None:
         self.rows[:, 0] = 1.0 - self._clock / self._length
         self.rows[:, 1] = np.clip(self._noise, -1.0, 1.0)

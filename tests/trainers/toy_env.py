@@ -87,6 +87,10 @@ class ToyEnv:
         return 2.0 * (key.astype(np.float64) / UNIT) - 1.0
 
     @property
+    def clusters(self) -> NDArray[np.int64]:
+        return self.seeds.astype(np.int64)
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         share = (self._draw(63, np.zeros_like(self.clock)) + 1.0) / 2.0
         return SHORTEST + (share * (LONGEST - SHORTEST + 1)).astype(np.int64)
