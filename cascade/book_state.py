@@ -7,29 +7,29 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import RequestError
 
 MAX_REQUEST_BYTES = 1 << 20
 MAX_QUANTITY = (1 << 31) - 1  # the books count in 32 bits
+MAX_STEPS = 1000  # as parent.horizon_steps of the configuration
 MAX_LEVELS = 5
 MAX_HISTORY = 10_000
 STANDARD_INPUT = "-"
 PROBABILITY_TOLERANCE = 1e-6
+# Far beyond any market, and far within what the row's columns can hold.
+MIN_PRICE, MAX_PRICE = 1e-9, 1e9
+MIN_VOLUME, MAX_VOLUME = 1e-3, 1e12
+MIN_VOLATILITY_BP, MAX_VOLATILITY_BP = 1e-4, 1e4
 _SHOWN_PROBLEMS = 3
 
 Quantity = Annotated[int, Field(gt=0, le=MAX_QUANTITY)]
-Level = tuple[PositiveFloat, Quantity]
+Count = Annotated[int, Field(ge=0, le=MAX_QUANTITY)]
+Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
+Price = Annotated[float, Field(ge=MIN_PRICE, le=MAX_PRICE)]
+Volume = Annotated[float, Field(ge=0, le=MAX_VOLUME)]
+Level = tuple[Price, Quantity]
 Probabilities = tuple[
     Annotated[float, Field(ge=0, le=1)],
     Annotated[float, Field(ge=0, le=1)],
@@ -64,25 +64,31 @@ class RestingState(_Request):
     """An own order that rests: `ahead` is the quantity before it in its queue."""
 
     venue: str
-    price: PositiveFloat
+    price: Price
     quantity: Quantity
-    ahead: NonNegativeInt = 0
-    steps_ago: NonNegativeInt = 0
+    ahead: Count = 0
+    steps_ago: int = Field(default=0, ge=0, le=MAX_STEPS)
 
 
 class ParentState(_Request):
-    """The parent order. `average_price` is that of what is filled (default: arrival)."""
+    """The parent order. `average_price` is that of what is filled (default: arrival).
+
+    `urgency_correction` and `carry` are those that the decision before this one
+    answered with, so that a caller can step through an execution of its own.
+    """
 
     side: Literal["BUY", "SELL"]
     quantity: Quantity
-    filled: NonNegativeInt = 0
-    filled_passive: NonNegativeInt = 0
-    arrival: PositiveFloat
-    average_price: PositiveFloat | None = None
-    horizon_steps: PositiveInt | None = None
-    steps_left: PositiveInt | None = None
+    filled: Count = 0
+    filled_passive: Count = 0
+    arrival: Price
+    average_price: Price | None = None
+    horizon_steps: Steps | None = None
+    steps_left: Steps | None = None
     reduces_risk: bool = False
-    in_flight: NonNegativeInt = 0
+    in_flight: Count = 0
+    urgency_correction: float = Field(default=0.0, ge=-1, le=1)
+    carry: float = Field(default=0.0, ge=0, le=1)
     resting: tuple[RestingState, ...] = ()
 
     @model_validator(mode="after")
@@ -103,13 +109,9 @@ class ParentState(_Request):
 class RecentState(_Request):
     """The past, one entry per step, oldest first, the present step last."""
 
-    mids: tuple[PositiveFloat, ...] = Field(default=(), max_length=MAX_HISTORY)
-    buy_volumes: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(), max_length=MAX_HISTORY
-    )
-    sell_volumes: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(), max_length=MAX_HISTORY
-    )
+    mids: tuple[Price, ...] = Field(default=(), max_length=MAX_HISTORY)
+    buy_volumes: tuple[Volume, ...] = Field(default=(), max_length=MAX_HISTORY)
+    sell_volumes: tuple[Volume, ...] = Field(default=(), max_length=MAX_HISTORY)
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
@@ -147,8 +149,8 @@ class BookState(_Request):
     parent: ParentState
     recent: RecentState = RecentState()
     upstream: UpstreamState = UpstreamState()
-    step_volume: PositiveFloat | None = None
-    volatility_bp: PositiveFloat | None = None
+    step_volume: float | None = Field(default=None, ge=MIN_VOLUME, le=MAX_VOLUME)
+    volatility_bp: float | None = Field(default=None, ge=MIN_VOLATILITY_BP, le=MAX_VOLATILITY_BP)
 
 
 def read_book_state(source: str | Path) -> BookState:

@@ -17,6 +17,7 @@ from cascade.decide import ExecutionDecision, decide, played_view
 from cascade.policy import OnnxPolicy
 from cascade.registry import REGISTRY_PREFIX, resolve
 from cascade.view import ExecutionView, view_of_book
+from configs.base import Config
 from configs.errors import ArtefactError, ConfigError, RegistryError, nearest
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
@@ -25,6 +26,12 @@ from signals.layout import LayerLayout
 
 LAYOUTS: dict[str, LayerLayout] = {EXECUTION.layer: EXECUTION}
 _ENV_PREFIX = "env."
+
+
+class _Environment(Config):
+    """What `--set` of a decision may reach, under the key that training knows it by."""
+
+    env: ExecutionConfig
 
 
 @dataclass(frozen=True)
@@ -118,9 +125,7 @@ def environment_of(
                 f"--set {text}: a decision depends on the environment alone; "
                 f"expected {_ENV_PREFIX}KEY=VALUE"
             )
-    return load_config(
-        ExecutionConfig, trained, overrides=[text.removeprefix(_ENV_PREFIX) for text in overrides]
-    )
+    return load_config(_Environment, {"env": trained}, overrides=overrides).env
 
 
 def print_decision(

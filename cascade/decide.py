@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cascade.policy import OnnxPolicy
 from cascade.view import ExecutionView, view_of_simulator
 from configs.execution import ExecutionConfig
-from market.decode import CHILD, DECISION, decode
+from market.decode import CHILD, DECISION, URGENCY_SHIFT, decode
 from market.kernels import kernel
 from market.simulator import Simulator
 from market.state import ACTIVE, AGGRESSIVE, OWN_PRICE, OWN_QUANTITY, SMART, VENUE
@@ -62,13 +62,18 @@ class CancelOrder:
 
 @dataclass(frozen=True)
 class ExecutionDecision:
-    """What the layer decided for one moment, and the orders it comes to."""
+    """What the layer decided for one moment, and the orders it comes to.
+
+    `urgency_correction` and `carry` belong into the parent of the next moment.
+    """
 
     agents: tuple[AgentDecision, ...]
     orders: tuple[ChildOrder, ...]
     cancels: tuple[CancelOrder, ...]
     stop: bool
     abandoned: int
+    urgency_correction: float
+    carry: float
 
     def as_dict(self) -> dict[str, Any]:
         """The decision as plain JSON data."""
@@ -81,6 +86,8 @@ class ExecutionDecision:
             "cancels": [vars(order) for order in self.cancels],
             "stop": self.stop,
             "abandoned": self.abandoned,
+            "urgency_correction": self.urgency_correction,
+            "carry": self.carry,
         }
 
 
@@ -180,7 +187,15 @@ def orders_of(
         for own, flag in zip(view.owned, cancels, strict=True)
         if flag and own[ACTIVE]
     )
-    return ExecutionDecision(agents, tuple(orders), withdrawn, stop, abandoned)
+    return ExecutionDecision(
+        agents=agents,
+        orders=tuple(orders),
+        cancels=withdrawn,
+        stop=stop,
+        abandoned=abandoned,
+        urgency_correction=2.0 * float(action[URGENCY_SHIFT]) - 1.0,
+        carry=float(made["carry"]),
+    )
 
 
 def played_view(

@@ -22,6 +22,7 @@ from configs.errors import ArtefactError
 CHAMPION = "champion"
 VERSIONS = "versions"
 REGISTRY_PREFIX = "models:/"
+SQLITE_PREFIX = "sqlite:///"
 REGISTRY_SECONDS = 120.0
 
 _FETCH = """
@@ -57,19 +58,25 @@ def resolve(
             (the champion of `layer` in it is taken); or `models:/NAME@ALIAS`
             or `models:/NAME/VERSION` of a registry.
         layer: the layer to decide for.
-        market: the market whose champion is wanted; None takes the latest promoted.
+        market: the market whose champion is wanted, of a folder of models alone; None
+            takes the latest promoted.
         tracking_uri: the registry's store, for `models:/` references.
         cache: where a registry's artefact is downloaded to.
 
     Raises:
-        ArtefactError: nothing there; the message says what was looked for.
+        ArtefactError: nothing there (the message says what was looked for), or a
+            `market` where there is nothing to pick from.
     """
     text = str(reference)
-    if text.startswith(REGISTRY_PREFIX):
-        return _download(text, tracking_uri, cache)
     folder = Path(text)
-    if (folder / MANIFEST_FILE).is_file():
-        return folder
+    registered = text.startswith(REGISTRY_PREFIX)
+    if registered or (folder / MANIFEST_FILE).is_file():
+        if market is not None:
+            raise ArtefactError(
+                f"--market {market} picks among the champions of a folder of models, but {text} "
+                "names one artefact; leave --market out, or name the folder of models"
+            )
+        return _download(text, tracking_uri, cache) if registered else folder
     for root in (folder / layer, folder):
         place = root / market if market is not None else root
         if (place / CHAMPION / MANIFEST_FILE).is_file():
@@ -130,6 +137,13 @@ def _nothing_found(folder: Path, layer: str, market: str | None) -> str:
 
 
 def _download(reference: str, tracking_uri: str, cache: Path) -> Path:
+    # mlflow would create a missing database, and then find nothing in it.
+    store = tracking_uri.removeprefix(SQLITE_PREFIX)
+    if store != tracking_uri and not Path(store.partition("?")[0]).is_file():
+        raise ArtefactError(
+            f"{reference} needs a model registry, and there is none at {tracking_uri}; "
+            "set MLFLOW_TRACKING_URI, or decide from a local folder with --models"
+        )
     cache.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", _FETCH, reference, str(cache), tracking_uri]
     try:

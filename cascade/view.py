@@ -42,6 +42,7 @@ from signals.execution_rows import observe
 from signals.upstream import CONFIDENT, sample_context
 
 ON_TICK = 1e-6  # of a tick, how far a price may lie from a whole one
+MAX_TICKS = 1e9  # of a price; of many more a double does not tell ON_TICK
 _SIDES = {"BUY": 1, "SELL": -1}
 
 
@@ -156,7 +157,13 @@ class _Ticks:
     def __init__(self, state: BookState, config: ExecutionConfig) -> None:
         self._tick = config.market.tick
         self._ladder = config.market.book.ladder_levels
-        self.base = math.floor(state.parent.arrival / self._tick) - self._ladder // 2
+        arrival = state.parent.arrival / self._tick
+        if not 1.0 <= arrival <= MAX_TICKS:
+            raise RequestError(
+                f"book state parent.arrival: {state.parent.arrival:g} is {arrival:g} ticks of "
+                f"{self._tick:g}, expected 1 to {MAX_TICKS:g}; mend it, or set env.market.tick"
+            )
+        self.base = math.floor(arrival) - self._ladder // 2
 
     def of(self, price: float) -> float:
         """Ladder ticks of any price, such as a mid; need not be whole."""
@@ -279,6 +286,8 @@ def _parent(
         "filled_passive": given.filled_passive,
         "filled_aggressive": given.filled - given.filled_passive,
         "in_flight": given.in_flight,
+        "urgency_correction": given.urgency_correction,
+        "carry": given.carry,
     }
     for name, value in values.items():
         parent[name] = value

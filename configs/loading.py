@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError, nearest
 from configs.problems import Origins, problems
-from configs.schema import Slot, seed_tree
+from configs.schema import Slot, seed_list, seed_tree
 from configs.yaml_text import Document, KeyPath, describe, dump, parse_value, read_document
 
 C = TypeVar("C", bound=BaseModel)
@@ -158,7 +158,8 @@ def _resolve(root: Slot, tree: Any, keys: Sequence[str], text: str) -> tuple[Key
 def _get(here: Any, key: str, child: Slot) -> Any:
     if isinstance(here, Mapping) and key in here:
         return here[key]
-    return seed_tree(child)
+    items = seed_list(child)
+    return seed_tree(child) if items is None else items
 
 
 def _unknown(place: Slot, parent: str, key: str) -> str:

@@ -60,7 +60,11 @@ class CriticConfig(Config):
 
 
 class StopConfig(Config):
-    """The budget; the first limit reached stops the run."""
+    """The budget; the first limit reached stops the run.
+
+    Decays follow env_steps and iterations where either is set, and minutes only
+    where they stand alone: so the same seed gives the same curve up to its stop.
+    """
 
     env_steps: PositiveInt | None = None
     minutes: PositiveFloat | None = None
@@ -81,8 +85,9 @@ class MappoConfig(Config):
     stagger: before the first rollout, episodes are begun this many steps apart at
         most, so that a rollout holds all phases of an episode; 0 begins all at once.
     runners, learners: 0 runs in the driver's process; more are RLlib actors.
-    learning_rate_decay, entropy_decay: "linear" goes to zero over the budget used. Where
-        minutes bound the run, it then depends on the machine's speed.
+    learning_rate_decay, entropy_decay: "linear" goes to zero over the budget of
+        `stop`: of env_steps and iterations, which do not depend on the machine's speed
+        (minutes then only stop the run, before the decay has ended), else of minutes.
     torch_threads: of the driver; on networks of these sizes a second thread gains little on
         an idle machine, and on a busy one threads wait for each other.
     target_kl: ends an iteration's epochs once the approximate KL passes 1.5 times this.

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,16 @@ def field_slot(field: FieldInfo) -> Slot:
     inner = slot(field.annotation)
     tag = field.discriminator if isinstance(field.discriminator, str) else inner.discriminator
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    return Slot(inner.annotation, tag, default if isinstance(default, BaseModel) else None)
+    kept = isinstance(default, BaseModel | list | tuple)
+    return Slot(inner.annotation, tag, default if kept else None)
+
+
+def seed_list(place: Slot) -> list[Any] | None:
+    """A default list or tuple as plain data, so that one item of it can be set; else None."""
+    if not isinstance(place.default, list | tuple):
+        return None
+    plain: list[Any] = to_jsonable_python(place.default)
+    return plain
 
 
 def seed_tree(place: Slot) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from configs.loading import load_config, shipped
 from configs.mappo import MappoConfig
 from configs.tracking import TrackingConfig
 
+# RLlib seeds numpy's 32 bits with this plus a worker's number.
+MAX_SEED = (1 << 31) - 1
+
 
 class TrainConfig(Config):
     """One training run of one layer.
@@ -28,7 +31,7 @@ class TrainConfig(Config):
     mappo: MappoConfig = MappoConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(default=0, le=MAX_SEED)
     output: str = Field(default="runs", min_length=1)
     models: str = Field(default="models", min_length=1)
 

@@ -21,6 +21,7 @@ from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 OPTION_DEBUG = "--debug"
+MAX_EPISODE_SEED = (1 << 63) - 1
 _TRAINING = (
     "torch",
     "ray",
@@ -32,6 +33,7 @@ _TRAINING = (
     "matplotlib",
     "psutil",
     "scipy",
+    "structlog",
 )
 
 app = typer.Typer(
@@ -121,7 +123,9 @@ def decide(
         str | None, typer.Option(help="Book state as JSON file, '-' for standard input.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the simulated episode.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the simulated episode.", min=0, max=MAX_EPISODE_SEED)
+    ] = 0,
     steps: Annotated[
         int, typer.Option(help="Steps of it to work before the decision shown.", min=0)
     ] = 0,

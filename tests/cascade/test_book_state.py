@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.book_state import BookState, parse_book_state, read_book_state
+from cascade.book_state import (
+    MAX_PRICE,
+    MAX_VOLATILITY_BP,
+    MAX_VOLUME,
+    MIN_PRICE,
+    MIN_VOLATILITY_BP,
+    MIN_VOLUME,
+    BookState,
+    ParentState,
+    RecentState,
+    parse_book_state,
+    read_book_state,
+)
 from cascade.view import ExecutionView, view_of_book
 from configs.errors import RequestError
 from configs.execution import ExecutionConfig
@@ -128,13 +141,96 @@ def test_a_book_that_does_not_add_up_is_refused(changed: dict[str, Any], said: s
         ({"steps_left": 76}, "exceeds the horizon"),
         ({"filled_passive": 501}, "exceeds filled"),
         ({"in_flight": 501}, "more than the 500 that remain"),
-        ({"arrival": -1.0}, "greater than 0"),
+        ({"arrival": -1.0}, "arrival: Input should be greater than"),
         ({"resting": [{"venue": "X", "price": 99.99, "quantity": 1}]}, "no venue 'X'"),
     ],
 )
 def test_a_parent_that_does_not_add_up_is_refused(parent: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         view(example(**parent))
+
+
+RESTING = {"venue": "ARCA", "price": 99.99, "quantity": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"parent": {"horizon_steps": 10**30}}, "parent.horizon_steps"),
+        ({"parent": {"steps_left": 10**30}}, "parent.steps_left"),
+        ({"parent": {"arrival": 1e308}}, "parent.arrival"),
+        ({"parent": {"arrival": 1e9}}, "parent.arrival"),
+        ({"parent": {"arrival": 1e-8}}, "parent.arrival"),
+        ({"parent": {"average_price": 1e308}}, "parent.average_price"),
+        ({"parent": {"filled": 10**30}}, "parent.filled"),
+        ({"parent": {"in_flight": 10**30}}, "parent.in_flight"),
+        ({"parent": {"urgency_correction": 1.5}}, "parent.urgency_correction"),
+        ({"parent": {"carry": -0.5}}, "parent.carry"),
+        ({"parent": {"resting": [{**RESTING, "steps_ago": 10**12}]}}, "parent.resting.0.steps_ago"),
+        ({"parent": {"resting": [{**RESTING, "ahead": 10**30}]}}, "parent.resting.0.ahead"),
+        ({"parent": {"resting": [{**RESTING, "price": 1e308}]}}, "parent.resting.0.price"),
+        ({"recent": {"mids": [100.0, 1e308]}}, "recent.mids.1"),
+        ({"recent": {"buy_volumes": [1e308], "sell_volumes": [0]}}, "recent.buy_volumes.0"),
+        ({"volatility_bp": 1e300}, "volatility_bp"),
+        ({"volatility_bp": 1e-300}, "volatility_bp"),
+        ({"step_volume": 1e308}, "step_volume"),
+        ({"step_volume": 1e-300}, "step_volume"),
+    ],
+)
+def test_a_number_beyond_any_market_is_one_error_that_names_it(
+    changed: dict[str, Any], named: str
+) -> None:
+    parent = changed.get("parent", {})
+    with pytest.raises(RequestError, match=rf"{re.escape(named)}:"):
+        view({**example(**parent), **{k: v for k, v in changed.items() if k != "parent"}})
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**40), 10**40)
+PLACES = st.sampled_from(
+    [
+        *(("parent", name) for name in ParentState.model_fields if name not in ("side", "resting")),
+        *(("parent", "resting", 0, name) for name in ("price", "quantity", "ahead", "steps_ago")),
+        *(("recent", name, 0) for name in RecentState.model_fields),
+        *(("upstream", name) for name in ("entanglement", "risk_share")),
+        ("venues", "ARCA", "bids", 0, 0),
+        ("venues", "ARCA", "bids", 0, 1),
+        ("step_volume",),
+        ("volatility_bp",),
+    ]
+)
+
+
+@given(st.lists(st.tuples(PLACES, NUMBERS | st.floats(1e-9, 1e12)), max_size=3))
+def test_any_numbers_are_a_finite_row_or_one_error(
+    changes: list[tuple[tuple[Any, ...], float]],
+) -> None:
+    fields = example(resting=[dict(RESTING)])
+    fields["recent"] = {"mids": [100.0], "buy_volumes": [10.0], "sell_volumes": [10.0]}
+    fields["upstream"] = {}
+    for place, number in changes:
+        inner: Any = fields
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = number
+    try:
+        seen = view(fields)
+    except RequestError:
+        return
+    assert np.isfinite(seen.row()).all()
+
+
+@pytest.mark.parametrize(
+    "extremes",
+    [
+        {"volatility_bp": high, "step_volume": low, "recent": {"mids": [mid, 100.0, mid]}}
+        for high in (MIN_VOLATILITY_BP, MAX_VOLATILITY_BP)
+        for low in (MIN_VOLUME, MAX_VOLUME)
+        for mid in (MIN_PRICE, MAX_PRICE)
+    ],
+)
+def test_the_bounds_themselves_give_finite_rows(extremes: dict[str, Any]) -> None:
+    parent = {"average_price": MAX_PRICE, "horizon_steps": 1000, "steps_left": 1000}
+    assert np.isfinite(view({**example(**parent), **extremes}).row()).all()
 
 
 @pytest.mark.parametrize(

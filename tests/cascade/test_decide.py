@@ -17,14 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from cascade.artefact import load_artefact
+from cascade.book_state import BookState
 from cascade.commands import DecideRequest, run_decide
-from cascade.decide import decide, name_decisions, orders_of, played_view
+from cascade.decide import ExecutionDecision, decide, name_decisions, orders_of, played_view
 from cascade.policy import OnnxPolicy
 from cascade.registry import mirror
-from cascade.view import view_of_simulator
+from cascade.view import view_of_book, view_of_simulator
 from configs.errors import ArtefactError, ConfigError, RegistryError
 from configs.execution import ExecutionConfig
 from envs.execution import make_batched
+from market.decode import URGENCY, URGENCY_SHIFT
 from signals.execution import EXECUTION
 from tests.cascade.artefacts import write_artefact
 from tests.cascade.test_book_state import example
@@ -202,6 +204,39 @@ def test_settings_are_the_artefacts_own_unless_set(tmp_path: Path) -> None:
         printed(
             request(models=str(folder), overrides=["env.parent.horizon_stebs=1"]), as_json=False
         )
+
+
+def test_a_wrong_setting_is_named_as_it_is_set(tmp_path: Path) -> None:
+    """The remedy of the message is one that the command takes."""
+    folder = artefact(tmp_path / "a", random_action(3))
+    for text, said in [
+        ("env.parent.horizon_steps=0", r"env\.parent\.horizon_steps=0 in --set env\.parent"),
+        ("env.market.reference.kind=bars", r"--set env\.market\.reference\.bars=VALUE"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            printed(request(models=str(folder), overrides=[text]), as_json=False)
+
+
+def test_an_execution_can_be_stepped_through_with_books_of_ones_own(tmp_path: Path) -> None:
+    """Each answer's urgency_correction and carry go into the next book, and change it."""
+    action = random_action(3)
+    action[URGENCY], action[URGENCY_SHIFT] = 0.5, 1.0
+    actor = policy(tmp_path / "a", action)
+
+    def decided(**parent: Any) -> ExecutionDecision:
+        state = BookState.model_validate(example(**parent))
+        return decide(actor, view_of_book(state, CONFIG))
+
+    def urgent(decision: ExecutionDecision) -> float:
+        taken = [order.quantity for order in decision.orders if order.kind == "marketable"]
+        return sum(taken) / sum(order.quantity for order in decision.orders)
+
+    first = decided()
+    assert first.urgency_correction == pytest.approx(1.0) and 0.0 < first.carry < 1.0
+    assert first.as_dict()["carry"] == first.carry
+    after = decided(urgency_correction=first.urgency_correction, carry=first.carry)
+    assert urgent(decided(urgency_correction=-1.0)) < urgent(first) < urgent(after)
+    assert after.carry != first.carry
 
 
 def test_a_foreign_config_or_layer_is_refused(tmp_path: Path) -> None:

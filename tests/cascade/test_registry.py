@@ -12,7 +12,7 @@ from cascade.registry import mirror, resolve
 from configs.errors import ArtefactError
 from tests.cascade.artefacts import SMALL, small_model, write_artefact
 
-URI = "sqlite:///unused.db"
+URI = "http://localhost:1"  # asked by nobody
 CACHE = Path("unused")
 
 
@@ -86,3 +86,20 @@ def test_a_registry_is_asked_by_a_process_of_its_own(
     answer = f"import json; print(json.dumps({{'folder': {str(tmp_path)!r}}}))"
     monkeypatch.setattr(registry, "_FETCH", answer)
     assert resolve("models:/toy@champion", "toy", tracking_uri=URI, cache=tmp_path) == tmp_path
+
+
+def test_a_database_that_is_not_there_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for uri in ("sqlite:///mlflow.db", f"sqlite:///{tmp_path}/other.db?timeout=1"):
+        with pytest.raises(ArtefactError, match=r"there is none at sqlite:///"):
+            resolve("models:/toy@champion", "toy", tracking_uri=uri, cache=tmp_path / "cache")
+    assert not list(tmp_path.glob("**/*.db"))
+
+
+def test_a_market_is_refused_where_there_is_none_to_pick(tmp_path: Path) -> None:
+    folder = write_artefact(tmp_path / "a")
+    for reference in (str(folder), "models:/toy@champion"):
+        with pytest.raises(ArtefactError, match="--market one picks among"):
+            resolve(reference, "toy", market="one", tracking_uri=URI, cache=CACHE)

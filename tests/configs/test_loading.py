@@ -14,6 +14,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from configs.base import Config
 from configs.errors import ConfigError
 from configs.loading import dump_yaml, load_config, shipped, shipped_names
+from configs.market import DEFAULT_VENUES
+from configs.train import TrainConfig
 
 
 class Generator(Config):
@@ -132,6 +134,19 @@ def test_overrides_are_typed_by_the_schema() -> None:
     assert config.env.market.latency == {"NYSE": 5.0}
     assert config.widths == (7, 9)
     assert config.seed is None
+
+
+def test_one_item_of_a_default_list_can_be_set() -> None:
+    set_one = ["env.market.venues.0.fee=0.01", "env.market.venues.1.name=C", "widths.1=7"]
+    config = load_config(Root, overrides=set_one)
+    assert config.env.market.venues == (Venue(name="A", fee=0.01), Venue(name="C"))
+    assert config.widths == (64, 7)
+    assert Root().env.market.venues[0].fee == 0.0
+    assert "has 2 items" in failure(overrides=("env.market.venues.2.fee=1",))
+    shipped_market = load_config(TrainConfig, overrides=["env.market.venues.0.taker_fee=0.01"])
+    venues = shipped_market.env.market.venues
+    assert venues[0] == DEFAULT_VENUES[0].model_copy(update={"taker_fee": 0.01})
+    assert venues[1:] == DEFAULT_VENUES[1:]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,12 @@ def test_readme_and_contributing_name_only_make_targets_there(project: Path) -> 
         assert set(named) <= targets, page
 
 
+def test_the_documents_preset_is_what_the_documents_name() -> None:
+    env = load_config(TrainConfig, shipped("presets", "documents")).env
+    assert env.child.max_delay_seconds == pytest.approx(1_000e-6)
+    assert env.reward.objective == "documents"
+
+
 @pytest.mark.parametrize("layer", shipped_names("layers"))
 @pytest.mark.parametrize("preset", [None, *shipped_names("presets")])
 def test_shipped_files_load_and_round_trip(tmp_path: Path, layer: str, preset: str | None) -> None:

@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from configs.errors import ConfigError
-from configs.train import load_train_config
+from configs.evaluation import MAX_EVALUATION_SEED, MAX_PARENTS
+from configs.tracking import URI_VARIABLE
+from configs.train import MAX_SEED, load_train_config
 from trainers import cli
+from trainers.evaluate import EVALUATION_SEEDS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +52,9 @@ def test_help_lists_the_commands(run: Run) -> None:
         (["config", "show", "--set", "nonsense"], "KEY=VALUE"),
         (["config", "show", "--config", "absent.yaml"], "absent.yaml"),
         (["train", "execution", "--set", "env.step_seconds=-1"], "env.step_seconds"),
+        (["train", "execution", "--set", "seed=99999999999999999999"], "<= 2147483647"),
+        (["train", "execution", "--set", "evaluation.seed=99999999999999"], "evaluation.seed"),
+        (["decide", "--models", "models:/nope@champion"], "there is none at sqlite:///mlflow.db"),
         (["train", "execution", "--on-bad", "drop"], "env.market.reference.bars"),
         (["train", "execution", "--resume", "--output", "nowhere"], "holds no run"),
     ],
@@ -57,6 +63,7 @@ def test_a_users_mistake_is_one_message(
     run: Run, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and said in err
@@ -65,7 +72,15 @@ def test_a_users_mistake_is_one_message(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["decide", "--seed", "x"], ["decide", "--steps", "-1"], ["trane"], ["--nope"]]
+    "arguments",
+    [
+        ["decide", "--seed", "x"],
+        ["decide", "--seed", "99999999999999999999"],
+        ["train", "execution", "--seed", "99999999999999999999"],
+        ["decide", "--steps", "-1"],
+        ["trane"],
+        ["--nope"],
+    ],
 )
 def test_unreadable_options_are_code_2_without_a_traceback(run: Run, arguments: list[str]) -> None:
     code, _, err = run(*arguments)
@@ -124,3 +139,9 @@ def test_later_sources_win(tmp_path: Path) -> None:
     assert (config.mappo.epochs, config.mappo.minibatches) == (5, 2)
     with pytest.raises(ConfigError, match="seed"):
         load_train_config("execution", [], [], ["seed=-1"], seed=None)
+
+
+def test_the_largest_seeds_fit_where_they_go() -> None:
+    last = MAX_EVALUATION_SEED * MAX_PARENTS + MAX_PARENTS
+    assert EVALUATION_SEEDS + last < 1 << 63
+    assert MAX_SEED + 2_000_000 < 1 << 32  # what RLlib adds for a worker and for evaluation
