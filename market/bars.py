@@ -130,7 +130,10 @@ def _read(config: BarsConfig, bad: BadRows) -> tuple[BarTable, str]:
     path = config.path
     try:
         if not path.exists():
-            raise DataError(f"{path} does not exist: expected a CSV or Parquet file of bars")
+            raise DataError(
+                f"{path} does not exist: expected a CSV or Parquet file of bars; name yours as the "
+                "bars' path (--set env.market.reference.bars.path=FILE, or make ... DATA=FILE)"
+            )
         if not path.is_file():
             raise DataError(f"{path} is no regular file: expected a CSV or Parquet file of bars")
         with path.open("rb") as file:
