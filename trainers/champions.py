@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade.artefact import load_artefact
+from pydantic import JsonValue, ValidationError
+
+from cascade.artefact import Manifest, load_artefact
 from cascade.policy import OnnxPolicy
 from cascade.registry import CHAMPION, mirror
-from configs.errors import ArtefactError
+from configs.errors import ArtefactError, TrackingError
+from configs.execution import ExecutionConfig
 from signals.layout import LayerLayout
-from trainers.tracking import Promotion, Run
+from trainers.tracking import Promotion, Run, flatten
 
-LOCAL = "local"  # the version of a champion that only the mirror knows
+LOCAL = "local"  # the version of a champion that is found in the mirror
+_NAMED = 3  # differing settings that are named; more are counted
 
 
 @dataclass(frozen=True)
@@ -23,34 +27,78 @@ class Champion:
     folder: Path
     policy: OnnxPolicy | None
     unusable: str | None
+    manifest: Manifest | None = None
 
 
 def find_champion(
     run: Run | None, name: str, layout: LayerLayout, models: Path, market: str, scratch: Path
 ) -> Champion | None:
-    """The champion of the model `name`: from the registry, or the mirror where none is kept.
+    """The champion of the model `name`: the mirror's where it can be run, else the registry's.
 
-    A copy of a registered one is left in `scratch`.
+    Deciding uses the mirror's, so where the two differ that one is to be beaten; where
+    they are the same network, the registry's is returned, for its version. A copy of
+    a registered one is left in `scratch`; one whose artefact is gone is unusable.
 
     Raises:
         TrackingError: the registry fails.
     """
-    if run is None:
-        folder = models / layout.layer / market / CHAMPION
-        return _load(LOCAL, folder, layout) if folder.is_dir() else None
+    link = models / layout.layer / market / CHAMPION
+    local = _load(LOCAL, link, layout) if link.is_dir() else None
+    registered = None if run is None else _registered(run, name, layout, scratch / CHAMPION)
+    if registered is None:
+        return local
+    if local is None or local.manifest is None:
+        return registered
+    if registered.manifest is None:
+        return local
+    same = local.manifest.onnx_sha256 == registered.manifest.onnx_sha256
+    return registered if same else local
+
+
+def other_environment(champion: Champion | None, env: ExecutionConfig) -> str | None:
+    """The settings of `env` in which the champion was trained otherwise; None where in none."""
+    if champion is None or champion.manifest is None:
+        return None
+    now, then = flatten(env.model_dump(mode="json")), _environment(champion.manifest.config)
+    keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+    if not keys:
+        return None
+    named = ", ".join(
+        f"env.{key}={now.get(key, 'absent')} (its {then.get(key, 'absent')})"
+        for key in keys[:_NAMED]
+    )
+    return named + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+
+
+def _environment(config: dict[str, JsonValue]) -> dict[str, str]:
+    """The environment of a manifest, flat; settings that are newer than it by their defaults."""
+    env = config.get("env")
+    if not isinstance(env, dict):
+        return {}
+    try:
+        return flatten(ExecutionConfig.model_validate(env).model_dump(mode="json"))
+    except ValidationError:  # of another version: what is written there differs as it stands
+        return flatten(env)
+
+
+def _registered(run: Run, name: str, layout: LayerLayout, scratch: Path) -> Champion | None:
     version = run.champion(name)
     if version is None:
         return None
-    folder = run.fetch(version, scratch / CHAMPION)
+    try:
+        folder = run.fetch(version, scratch)
+    except TrackingError as error:
+        return Champion(version.version, scratch, None, str(error))
     return _load(version.version, folder, layout)
 
 
 def _load(version: str, folder: Path, layout: LayerLayout) -> Champion:
     try:
-        policy = OnnxPolicy(load_artefact(folder, layout))
+        artefact = load_artefact(folder, layout)
+        policy = OnnxPolicy(artefact)
     except ArtefactError as error:
         return Champion(version, folder, None, str(error))
-    return Champion(version, folder, policy, None)
+    return Champion(version, folder, policy, None, artefact.manifest)
 
 
 def keep_mirror(

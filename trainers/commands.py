@@ -17,9 +17,10 @@ from configs.loading import dump_yaml
 from configs.train import TrainConfig
 from envs.execution import ENV_ID, make_batched
 from envs.execution.batched import BatchedExecution
+from signals.layout import LayerLayout
 from trainers import report as reports
 from trainers.baselines import execution_baselines
-from trainers.champions import Champion, find_champion, keep_mirror
+from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
 from trainers.progress import TrainingProgress
@@ -83,13 +84,15 @@ def train_layer(
     began = time.perf_counter()
     session.say("preparing: a first run of a version compiles its kernels, which takes a minute")
     # What the data or the kernels have against this run is heard before anything is written.
-    fingerprint = _probe(config).data_fingerprint
+    probe = _probe(config)
+    fingerprint = probe.data_fingerprint
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
     )
     with _tracking(session, fingerprint) as session.tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, session.tracking.run_id if session.tracking else None)
+        _say_champion(session, _champion(session, probe.layout))
         result = _train(session, resume)
         if result.interrupted:
             session.say(
@@ -134,6 +137,26 @@ def _tracking(session: _Session, fingerprint: str) -> Iterator[Run | None]:
     ) as run:
         run.log_text(dump_yaml(config), "config.yaml")
         yield run
+
+
+def _champion(session: _Session, layout: LayerLayout) -> Champion | None:
+    config = session.config
+    market = config.env.market.name
+    name = model_name(ENV_ID, market)
+    models = Path(config.models)
+    return find_champion(session.tracking, name, layout, models, market, session.folder.path)
+
+
+def _say_champion(session: _Session, champion: Champion | None) -> None:
+    """What the training will be judged against, heard before it and not after."""
+    if champion is None:
+        return
+    if champion.unusable is not None:
+        session.say(f"champion v{champion.version} can no longer be run: {champion.unusable}")
+        return
+    session.say(f"champion to beat: v{champion.version} ({champion.folder})")
+    if (other := other_environment(champion, session.config.env)) is not None:
+        session.say(f"it was trained in another environment and will keep its place: {other}")
 
 
 def _train(session: _Session, resume: bool) -> TrainResult:
@@ -186,9 +209,7 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     market = config.env.market.name
     name = model_name(ENV_ID, market)
     layout = result.policy.layout
-    champion = find_champion(
-        session.tracking, name, layout, Path(config.models), market, folder.path
-    )
+    champion = _champion(session, layout)  # anew: another run may have ended meanwhile
     actor = RecordingActor(TorchActor(result.policy), config.evaluation.parity_rows)
     report = _evaluate(session, actor, champion)
     manifest = export_policy(
@@ -199,6 +220,7 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         champion.version if champion else None,
         challenge,
         champion.unusable if champion else None,
+        other_environment(champion, config.env),
     )
     reports.write(report, folder.report)
     figure = reports.curves(folder.history, "env_steps", CURVES)

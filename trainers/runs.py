@@ -11,6 +11,7 @@ from pathlib import Path
 from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
 from configs.train import TrainConfig, load_train_config
+from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.report import replace
 
 CONFIG_FILE = "config.yaml"
@@ -73,16 +74,25 @@ class RunFolder:
 def new_run(config: TrainConfig, output: str | None) -> RunFolder:
     """A folder for a new run: `output` itself, or a dated one under the configured folder.
 
+    A folder whose run was killed before its first checkpoint is taken for a new one.
+
     Raises:
         TrainingError: `output` holds a run already.
     """
     if output is not None:
-        if (Path(output) / RUN_FILE).exists():
+        run = RunFolder(Path(output), [])
+        kept = latest_checkpoint(run.path) is not None
+        if kept and (run.path / RUN_FILE).exists():
             raise TrainingError(
                 f"{output} holds a run already: add --resume to go on with it, or choose another "
                 "folder with --output"
             )
-        return RunFolder(Path(output), [])
+        if kept or run.artefact.exists():
+            raise TrainingError(
+                f"{output} holds what is left of a run that cannot be resumed: choose another "
+                "folder with --output"
+            )
+        return run
     stamp = datetime.now().astimezone().strftime(_STAMP)
     return RunFolder(Path(config.output) / f"{_prefix(config)}{stamp}", [])
 
@@ -90,21 +100,31 @@ def new_run(config: TrainConfig, output: str | None) -> RunFolder:
 def resumed_run(config: TrainConfig, output: str | None, any_market: bool = False) -> RunFolder:
     """The run to go on with: `output`, or the latest unfinished one of the layer.
 
-    Of the market that `config` names, unless `any_market`.
+    Of the market that `config` names, unless `any_market`. Runs that were killed before
+    their first checkpoint have nothing to go on from.
 
     Raises:
         TrainingError: there is none.
     """
     if output is not None:
-        return _read(Path(output))
+        run = _read(Path(output))
+        if latest_checkpoint(run.path) is None:
+            remedy = (
+                "its checkpoints are gone; begin a new run in another folder"
+                if run.artefact.exists()
+                else "run without --resume to begin anew there"
+            )
+            raise TrainingError(f"{output}: no checkpoint to resume from; {remedy}")
+        return run
     root = Path(config.output)
     stem = f"{config.layer}-" if any_market else _prefix(config)
-    found = [_read(path.parent) for path in root.glob(f"{stem}*/{RUN_FILE}")]
+    folders = [path.parent for path in root.glob(f"{stem}*/{RUN_FILE}")]
+    found = [_read(path) for path in folders if latest_checkpoint(path) is not None]
     unfinished = sorted((run for run in found if not run.finished), key=_stamp)
     if not unfinished:
         raise TrainingError(
-            f"no unfinished run of {stem.rstrip('-')} under {root}: nothing to resume; "
-            "run without --resume, or name the run's folder with --output"
+            f"no unfinished run of {stem.rstrip('-')} with a checkpoint under {root}: nothing to "
+            "resume; run without --resume, or name the run's folder with --output"
         )
     return unfinished[-1]
 
@@ -158,17 +178,46 @@ def _read(path: Path) -> RunFolder:
         fields = json.loads(run_file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TrainingError(
-            f"{path} holds no run ({RUN_FILE} is missing); run without --resume to begin one there"
+            f"{path} holds no run ({RUN_FILE} is missing); run without --resume to begin one, "
+            "there or, where checkpoints are left, in another folder"
         ) from error
     except (OSError, ValueError) as error:
+        raise TrainingError(_unreadable(run_file, str(error))) from error
+    if not isinstance(fields, dict):
         raise TrainingError(
-            f"{run_file} cannot be read ({error}); begin a new run in another folder"
+            _unreadable(run_file, f"got a {type(fields).__name__}, expected an object")
+        )
+    tracking_run, finished = fields.get("tracking_run"), fields.get("finished", False)
+    if not isinstance(tracking_run, str | None) or not isinstance(finished, bool):
+        raise TrainingError(
+            _unreadable(run_file, "expected tracking_run as text or null and finished as a boolean")
+        )
+    return RunFolder(path, _history(path / HISTORY_FILE), tracking_run, finished)
+
+
+def _unreadable(run_file: Path, reason: str) -> str:
+    return (
+        f"{run_file} cannot be read ({reason}); name another run's folder with --output, or "
+        "move this one away and begin a new run"
+    )
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """The rows of a run's curves; a kill may have torn the last one, which is left out."""
+    rows: list[dict[str, float]] = []
+    try:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        for line in lines:
+            try:
+                row = json.loads(line.decode())
+            except json.JSONDecodeError:
+                break
+            if not isinstance(row, dict) or not isinstance(row.get("iteration", 0.0), int | float):
+                raise ValueError("expected an object with a number as its iteration")
+            rows.append(row)
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path}, line {len(rows) + 1}: damaged ({error}); remove that line and those after "
+            "it, only curves are lost"
         ) from error
-    history: list[dict[str, float]] = []
-    history_file = path / HISTORY_FILE
-    for line in history_file.read_text().splitlines() if history_file.is_file() else []:
-        try:
-            history.append(json.loads(line))
-        except ValueError:
-            break  # a kill may have torn the last line
-    return RunFolder(path, history, fields.get("tracking_run"), bool(fields.get("finished")))
+    return rows

@@ -54,7 +54,10 @@ class ModelVersion:
 
 
 def promotion(
-    champion: str | None, comparison: PairedResult | None, unusable: str | None = None
+    champion: str | None,
+    comparison: PairedResult | None,
+    unusable: str | None = None,
+    other_environment: str | None = None,
 ) -> Promotion:
     """The alias of a new version (DESIGN, decision 6).
 
@@ -64,11 +67,20 @@ def promotion(
             on the same parents; None where it was not compared.
         unusable: why the champion could not be run again: it was made for other
             columns, say, so that the cascade refuses it too.
+        other_environment: the settings in which the champion was trained otherwise: off
+            its own distribution it is not judged.
     """
     if champion is None:
         return Promotion(CHAMPION, "the first of its name")
     if unusable is not None:
         return Promotion(CHAMPION, f"champion v{champion} can no longer be run: {unusable}")
+    if other_environment is not None:
+        return Promotion(
+            CHALLENGER,
+            f"champion v{champion} was trained in another environment and is not judged in "
+            f"this one: {other_environment}; give the environments markets of their own "
+            "(env.market.name) to keep a champion of each",
+        )
     if comparison is None:
         return Promotion(CHALLENGER, f"not compared with champion v{champion}")
     interval = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +22,17 @@ import torch
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig, StopConfig
+from market.kernels import kernel_digest
 from policies.sequential import SequentialPolicy
 from signals.layout import LayerLayout
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.checkpoint import (
+    EARLIER,
     CheckpointMeta,
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    state_columns,
 )
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.sampler import make_environment
@@ -35,6 +40,7 @@ from trainers.mappo.sampler import make_environment
 _MEGABYTE = 1 << 20
 _SECONDS_PER_MINUTE = 60.0
 _MEMORY_EVERY_S = 1.0
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
 
 
 @dataclass(frozen=True)
@@ -105,21 +111,32 @@ def train(
     """
     checkpoint = _choose_checkpoint(output, resume)
     layout = make_environment(make, 1, config.seed, env_kwargs).layout
+    kernels = kernel_digest()
     state: dict[str, Any] | None = None
     spent = 0.0
     if checkpoint is not None:
         meta, state = load_checkpoint(checkpoint)
-        meta.check_resumable(config, make, layout.digest, checkpoint)
+        meta.check_resumable(config, make, layout, kernels, checkpoint)
         spent = meta.minutes
     with _torch_threads(config.torch_threads), _ray(config), _deferred_signals() as stop:
         algorithm = _build(config, layout, make, env_kwargs)
         try:
-            if state is not None:
-                algorithm.set_state(state)
-            run = _Run(algorithm, config, make, layout, output, spent, checkpoint)
+            if checkpoint is not None and state is not None:
+                _restore(algorithm, state, checkpoint)
+            run = _Run(algorithm, config, make, layout, output, spent, checkpoint, kernels)
             return run.until_done(stop, on_iteration)
         finally:
             algorithm.stop()
+
+
+def _restore(algorithm: MAPPO, state: dict[str, Any], checkpoint: Path) -> None:
+    try:
+        algorithm.set_state(state)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TrainingError(
+            f"{checkpoint}: its state does not fit this version ({type(error).__name__}: {error}); "
+            f"{EARLIER}"
+        ) from error
 
 
 def _choose_checkpoint(output: Path, resume: bool) -> Path | None:
@@ -145,6 +162,7 @@ class _Run:
     output: Path
     minutes_before: float
     checkpoint: Path | None
+    kernels: str
     memory: PeakMemory = field(default_factory=lambda: PeakMemory())
     started: float = field(default_factory=time.perf_counter)
 
@@ -158,8 +176,8 @@ class _Run:
         algorithm = self.algorithm
         saved_at = algorithm.iteration if self.checkpoint is not None else -1
         report: IterationReport | None = None
-        while (used := self._share_used()) < 1.0 and not stop.is_set():
-            report = self._iterate(used)
+        while self._share_used() < 1.0 and not stop.is_set():
+            report = self._iterate()
             if on_iteration is not None:
                 on_iteration(report)
             if algorithm.iteration % self.config.checkpoint_every == 0:
@@ -189,9 +207,11 @@ class _Run:
             self.algorithm.iteration,
         )
 
-    def _iterate(self, used: float) -> IterationReport:
+    def _iterate(self) -> IterationReport:
         algorithm = self.algorithm
-        algorithm.progress = used
+        algorithm.progress = decay_progress(
+            self.config.stop, algorithm.env_steps_total, self.minutes, algorithm.iteration
+        )
         began = time.perf_counter()
         algorithm.train()
         took = time.perf_counter() - began
@@ -219,6 +239,8 @@ class _Run:
             minutes=self.minutes,
             make=self.make,
             layout=self.layout.digest,
+            state_columns=state_columns(self.layout),
+            kernels=self.kernels,
             config=self.config.model_dump(mode="json"),
         )
         self.checkpoint = save_checkpoint(
@@ -244,11 +266,19 @@ def budget_used(stop: StopConfig, env_steps: int, minutes: float, iterations: in
     return max(shares)
 
 
+def decay_progress(stop: StopConfig, env_steps: int, minutes: float, iterations: int) -> float:
+    """The share of the budget that decays follow: the clock's only where nothing else bounds it."""
+    if stop.env_steps is not None or stop.iterations is not None:
+        stop = stop.model_copy(update={"minutes": None})
+    return budget_used(stop, env_steps, minutes, iterations)
+
+
 class PeakMemory:
     """The largest resident memory seen, of this process and all below it.
 
     A sum of resident sets: pages that processes share count once for each, so it
-    is an upper bound.
+    is an upper bound of each look. What came and went between two looks is known of
+    this process and of the largest child that ended, by the kernel's own record.
     """
 
     def __init__(self) -> None:
@@ -266,7 +296,11 @@ class PeakMemory:
         for process in (self._process, *self._process.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended as we looked
                 total += process.memory_info().rss
-        self._peak = max(self._peak, total)
+        own, ended = (
+            resource.getrusage(who).ru_maxrss * _MAXRSS_BYTES
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        self._peak = max(self._peak, total, own, ended)
         return self._peak
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +151,30 @@ def test_without_tracking_the_mirror_keeps_the_champion(tmp_path: Path) -> None:
     assert "champion: the first of its name" in play(config, new_run(config, None))
     assert "challenger: not shown to be cheaper" in play(config, new_run(config, None))
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_champion_that_only_the_mirror_has_is_challenged_too(tmp_path: Path) -> None:
+    """Trained without tracking, then with it: then its own registered artefact is lost."""
+    alone = tiny(tmp_path, iterations=1, tracking={"enabled": False})
+    play(alone, new_run(alone, None))
+    link = tmp_path / "models" / "execution" / "builtin" / "champion"
+    first = link.resolve()
+    config = tiny(tmp_path, iterations=1)
+    said = play(config, new_run(config, None))
+    assert "champion to beat: vlocal" in said
+    assert f"registered: {NAME} v1 as challenger (not shown to be cheaper" in said
+    elsewhere = tiny(tmp_path, iterations=1, env={"parent": {"horizon_steps": 6}})
+    said = play(elsewhere, new_run(elsewhere, None))
+    assert "v2 as challenger (champion vlocal was trained in another environment" in said
+    assert "env.parent.horizon_steps=6 (its 5)" in said
+    assert link.resolve() == first
+
+    connect(config.tracking.uri, 5.0).set_registered_model_alias(NAME, "champion", "1")
+    shutil.rmtree(tmp_path / "mlruns")
+    shutil.rmtree(tmp_path / "models")
+    said = play(config, new_run(config, None))
+    assert "champion v1 can no longer be run" in said.partition("registered")[0]
+    assert f"registered: {NAME} v3 as champion (champion v1 can no longer be run" in said
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,29 @@ def test_an_iteration_without_samples_is_an_error():
             ray.kill(actor)
         with pytest.raises(TrainingError, match="sampled nothing"):
             algorithm.train()
+    finally:
+        algorithm.stop()
+
+
+def test_a_restarted_runner_samples_anew():
+    config = MAPPOConfig().for_layer(tiny(9, runners=1), toy_layout(), MAKE, {})
+    config.fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=True)
+    algorithm = config.build_algo()
+    try:
+        algorithm.train()
+        begun = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner.simulator_state()["begun"], local_env_runner=False
+        )
+        assert begun == [0]
+        for actor in algorithm.env_runner_group._worker_manager.actors().values():
+            ray.kill(actor, no_restart=False)
+        for _ in range(4):  # one may go by without a sample until it is back
+            with contextlib.suppress(TrainingError):
+                algorithm.train()
+        begun = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner.simulator_state()["begun"], local_env_runner=False
+        )
+        assert len(begun) == 1 and begun[0] >= 1
     finally:
         algorithm.stop()
 

@@ -165,3 +165,19 @@ def test_a_wrong_environment_is_named(name: str, message: str | None):
         return
     with pytest.raises(TrainingError, match=message):
         make_environment(name, 2, 0, {})
+
+
+def test_a_runner_built_anew_replays_nothing_and_resumes_to_the_bit(policy: SequentialPolicy):
+    first, rebuilt = sampler(), sampler()
+    rebuilt.begin_at(3)
+    begun = first.sample(policy, T)
+    assert not equal(begun, rebuilt.sample(policy, T))
+    first.begin_at(3)  # it has begun already: nothing changes
+    untouched = sampler()
+    untouched.begin_at(0)
+    assert equal(untouched.sample(policy, T), begun)
+    assert equal(untouched.sample(policy, T), first.sample(policy, T))
+    resumed = sampler()
+    resumed.load_state(copy.deepcopy(rebuilt.state_dict()))
+    resumed.begin_at(9)
+    assert equal(resumed.sample(policy, T), rebuilt.sample(policy, T))

@@ -11,16 +11,20 @@ from configs.errors import TrainingError
 from configs.loading import load_config
 from configs.train import TrainConfig
 from trainers.provenance import UNKNOWN_COMMIT, commit, versions
-from trainers.runs import RUN_FILE, load_run, new_run, resumed_run
+from trainers.runs import RUN_FILE, RunFolder, load_run, new_run, resumed_run
 
 
 def config(tmp_path: Path) -> TrainConfig:
     return TrainConfig(output=str(tmp_path / "runs"))
 
 
+def checkpointed(run: RunFolder) -> None:
+    (run.path / "checkpoints" / "iteration-000001").mkdir(parents=True)
+
+
 def test_a_run_is_found_again_as_it_was_left(tmp_path: Path) -> None:
     run = new_run(config(tmp_path), None)
-    run.path.mkdir(parents=True)
+    checkpointed(run)
     run.begin(config(tmp_path), "abc")
     for iteration in (1, 2, 3):
         run.record({"iteration": iteration, "return": -1.0})
@@ -33,7 +37,7 @@ def test_a_run_is_found_again_as_it_was_left(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     run = new_run(config(tmp_path), str(tmp_path / "mine"))
-    run.path.mkdir()
+    checkpointed(run)
     run.begin(config(tmp_path), None)
     run.record({"iteration": 1})
     with (run.path / "history.jsonl").open("a") as file:
@@ -43,7 +47,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
 
 def test_a_torn_line_does_not_spoil_what_is_recorded_after_it(tmp_path: Path) -> None:
     run = new_run(config(tmp_path), str(tmp_path / "mine"))
-    run.path.mkdir()
+    checkpointed(run)
     run.begin(config(tmp_path), None)
     with (run.path / "history.jsonl").open("w") as file:
         file.write('{"iteration": 1}\n{"iteration": 2, "ret')
@@ -58,7 +62,7 @@ def test_a_torn_line_does_not_spoil_what_is_recorded_after_it(tmp_path: Path) ->
 
 def test_finished_runs_and_other_markets_are_not_resumed(tmp_path: Path) -> None:
     run = new_run(config(tmp_path), None)
-    run.path.mkdir(parents=True)
+    checkpointed(run)
     run.begin(config(tmp_path), None)
     run.finish()
     with pytest.raises(TrainingError, match="nothing to resume"):
@@ -107,7 +111,7 @@ def test_a_resume_keeps_the_settings_that_the_run_was_begun_with(tmp_path: Path)
     begun, folder = load_run(
         "execution", [], [], [root, "mappo.epochs=3"], seed=5, output=None, resume=False
     )
-    folder.path.mkdir(parents=True)
+    checkpointed(folder)
     folder.begin(begun, None)
     again, found = load_run(
         "execution", [], [], [root, "mappo.stop.minutes=1"], seed=None, output=None, resume=True
@@ -124,9 +128,49 @@ def test_the_latest_run_of_any_market_is_resumed(tmp_path: Path) -> None:
     for market in ("zebra", "ant"):
         text = {"output": str(tmp_path), "env": {"market": {"name": market}}}
         run = new_run(TrainConfig.model_validate(text), None)
-        run.path.mkdir(parents=True)
+        checkpointed(run)
         run.begin(TrainConfig.model_validate(text), None)
     default = TrainConfig(output=str(tmp_path))
     assert "-ant-" in resumed_run(default, None, any_market=True).path.name
     with pytest.raises(TrainingError, match="execution-builtin"):
         resumed_run(default, None)
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(tmp_path: Path) -> None:
+    run = new_run(config(tmp_path), None)
+    checkpointed(run)
+    run.begin(config(tmp_path), None)
+    killed = new_run(config(tmp_path), None)
+    killed.path.mkdir()
+    killed.begin(config(tmp_path), None)
+    assert resumed_run(config(tmp_path), None).path == run.path
+    with pytest.raises(TrainingError, match=r"no checkpoint to resume from; run without --resume"):
+        resumed_run(config(tmp_path), str(killed.path))
+    assert new_run(config(tmp_path), str(killed.path)).path == killed.path
+    killed.artefact.mkdir()  # it was trained to its end, then its checkpoints were removed
+    with pytest.raises(TrainingError, match="choose another folder"):
+        new_run(config(tmp_path), str(killed.path))
+    with pytest.raises(TrainingError, match="its checkpoints are gone"):
+        resumed_run(config(tmp_path), str(killed.path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("run.json", b"[]", r"run\.json cannot be read \(got a list"),
+        ("run.json", b'{"tracking_run": 3}', r"run\.json cannot be read \(expected tracking_run"),
+        ("run.json", b"\xff", r"run\.json cannot be read"),
+        ("history.jsonl", b'{"iteration": 1}\n\xff\xfe\n', r"history\.jsonl, line 2: damaged"),
+        ("history.jsonl", b"[1]\n", r"history\.jsonl, line 1: damaged"),
+        ("history.jsonl", b'{"iteration": "x"}\n', r"history\.jsonl, line 1: damaged"),
+    ],
+)
+def test_a_damaged_run_is_one_clear_error(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    run = new_run(config(tmp_path), None)
+    checkpointed(run)
+    run.begin(config(tmp_path), None)
+    (run.path / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=said):
+        resumed_run(config(tmp_path), None)

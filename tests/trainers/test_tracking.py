@@ -149,6 +149,8 @@ def test_the_rule_of_promotion() -> None:
     assert promotion("3", None).alias == "challenger"
     unusable = promotion("3", None, unusable="other columns")
     assert unusable.alias == "champion" and "other columns" in unusable.reason
+    elsewhere = promotion("3", result(-0.3, -0.1), other_environment="env.step_seconds=2")
+    assert elsewhere.alias == "challenger" and "env.step_seconds=2" in elsewhere.reason
 
 
 @pytest.mark.slow

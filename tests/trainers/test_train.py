@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,27 @@ from rich.console import Console
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig, PolicyConfig, StopConfig
 from policies.gae import generalized_advantages
+from policies.sequential import SequentialPolicy
+from signals.layout import Column
 from tests.trainers.toy_env import toy_layout
-from trainers.mappo.checkpoint import latest_checkpoint, load_checkpoint, load_policy
+from trainers.mappo.checkpoint import (
+    CheckpointMeta,
+    latest_checkpoint,
+    load_checkpoint,
+    load_policy,
+    save_checkpoint,
+    state_columns,
+)
 from trainers.mappo.config import MAPPOConfig
 from trainers.progress import TrainingProgress
-from trainers.train import IterationReport, TrainResult, budget_used, train
+from trainers.train import (
+    IterationReport,
+    PeakMemory,
+    TrainResult,
+    budget_used,
+    decay_progress,
+    train,
+)
 
 MAKE = "tests.trainers.toy_env:make"
 
@@ -169,6 +187,76 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path):
         run(tiny(2), tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("meta.json", b'{"iteration": 1', r"meta\.json: damaged"),
+        ("meta.json", b"[]", r"meta\.json: damaged"),
+        ("meta.json", b'{"iteration": 1}', r"meta\.json: damaged.*env_steps: Field required"),
+        ("meta.json", b"\xff\xfe", r"meta\.json: damaged"),
+        ("state.pkl", b"\xff", r"state\.pkl: damaged"),
+        ("state.pkl", pickle.dumps([1]), r"state\.pkl: damaged.*expected a dict"),
+        ("state.pkl", b"\x80\x04I1a\n.", r"state\.pkl: damaged.*ValueError"),
+    ],
+)
+def test_a_damaged_file_of_a_checkpoint_is_one_clear_error(
+    tmp_path: Path, name: str, content: bytes, said: str
+):
+    folder = _checkpoint(tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=said) as raised:
+        load_checkpoint(folder)
+    assert "earlier checkpoint" in str(raised.value)
+
+
+def test_a_policy_of_other_weights_is_one_clear_error(tmp_path: Path):
+    folder = _checkpoint(tmp_path)
+    found = pickle.loads((folder / "policy.pkl").read_bytes())
+    found["weights"].popitem()
+    (folder / "policy.pkl").write_bytes(pickle.dumps(found))
+    with pytest.raises(TrainingError, match=r"policy\.pkl: damaged"):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"..", b"iteration-000009", b"a\0b"])
+def test_a_damaged_pointer_falls_back_to_the_newest(tmp_path: Path, content: bytes):
+    folder = _checkpoint(tmp_path)
+    (tmp_path / "checkpoints" / "latest").write_bytes(content)
+    assert latest_checkpoint(tmp_path) == folder
+
+
+def test_a_resume_across_state_columns_or_kernels_is_refused(tmp_path: Path):
+    folder = _checkpoint(tmp_path)
+    meta, _ = load_checkpoint(folder)
+    layout = toy_layout()
+    assert meta.state_columns == [column.name for column in layout.state_columns]
+    meta.check_resumable(tiny(1), MAKE, layout, "k1", folder)
+    with pytest.raises(TrainingError, match=r"kernels k1, here they are k2: .* or begin a new run"):
+        meta.check_resumable(tiny(1), MAKE, layout, "k2", folder)
+    hidden = Column("hidden_too", "1", 0, 1, "test", privileged=True)
+    wider = replace(layout, privileged=(*layout.privileged, hidden))
+    assert wider.digest == layout.digest
+    with pytest.raises(TrainingError, match=r"other state columns \(they differ in: hidden_too\)"):
+        meta.check_resumable(tiny(1), MAKE, wider, "k1", folder)
+
+
+def _checkpoint(output: Path) -> Path:
+    """One without a training."""
+    layout = toy_layout()
+    meta = CheckpointMeta(
+        iteration=1,
+        env_steps=128,
+        minutes=0.1,
+        make=MAKE,
+        layout=layout.digest,
+        state_columns=state_columns(layout),
+        kernels="k1",
+        config=tiny(1).model_dump(mode="json"),
+    )
+    policy = SequentialPolicy(layout, tiny(1).policy, 0)
+    return save_checkpoint(output, {"a": 1}, policy, meta, 2)
+
+
 def test_a_fault_of_the_environment_ends_the_run_with_its_place(tmp_path: Path):
     with pytest.raises(TrainingError, match=r"agent 'follower' is nan in environment row 1"):
         run(tiny(3), tmp_path, kwargs={"spoil_at": 30})
@@ -186,6 +274,28 @@ def test_the_budget_is_that_of_the_nearest_limit():
     assert budget_used(stop, 500, 0.1, 7) == 0.5
     assert budget_used(stop, 500, 3.0, 7) == 1.5
     assert budget_used(StopConfig(iterations=10), 0, 9.0, 10) == 1.0
+
+
+def test_decays_follow_the_clock_only_where_nothing_else_bounds_the_run():
+    stop = StopConfig(env_steps=1000, minutes=2.0)
+    assert decay_progress(stop, 100, 1.9, 7) == 0.1
+    assert decay_progress(StopConfig(iterations=10, minutes=2.0), 0, 1.9, 3) == 0.3
+    assert decay_progress(StopConfig(minutes=2.0), 100, 1.0, 7) == 0.5
+
+
+def test_the_clock_does_not_change_the_curve(tmp_path: Path):
+    decays = {"learning_rate_decay": "linear", "entropy_decay": "linear"}
+    _, reports = run(tiny(2, **decays), tmp_path / "a")
+    timed = tiny(2, **decays, stop=StopConfig(iterations=2, minutes=1.0))
+    _, repeated = run(timed, tmp_path / "b")
+    assert curve(repeated) == curve(reports)
+    assert all(report.losses["progress"] in (0.0, 0.5) for report in repeated)
+
+
+def test_the_peak_memory_is_that_of_the_process_or_more():
+    import resource
+
+    assert PeakMemory().measure() >= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1000
 
 
 def test_the_learners_batch_bootstraps_where_it_must():

@@ -106,15 +106,15 @@ class MAPPO(PPO):
         Raises:
             TrainingError: no runner sampled anything, or a runner's environment is wrong.
         """
+        done = self.iteration
         if self.config.num_env_runners:
             results = self.env_runner_group.foreach_env_runner(
-                lambda runner: (runner.sample(), runner.get_metrics()),
+                lambda runner: runner.sample_at(done),
                 local_env_runner=False,
                 timeout_seconds=self.config.sample_timeout_s,
             )
         else:
-            runner = self.env_runner
-            results = [(runner.sample(), runner.get_metrics())]
+            results = [self.env_runner.sample_at(done)]
         rollouts: list[Rollout] = []
         for found, _ in results:
             for rollout in found:

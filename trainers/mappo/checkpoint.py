@@ -17,15 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
 from policies.sequential import SequentialPolicy
+from signals.layout import LayerLayout
 
 FOLDER = "checkpoints"
 _PREFIX = "iteration-"
 _POINTER = "latest"
 _STATE, _POLICY, _META = "state.pkl", "policy.pkl", "meta.json"
+EARLIER = (
+    "resume from an earlier checkpoint beside it by writing its folder's name into the file "
+    "'latest', or begin a new run in another folder"
+)
 # What a resumed run may set anew: its budget and how it is run, not what is computed.
 _FREE = frozenset(
     {
@@ -43,23 +49,48 @@ _FREE = frozenset(
 class CheckpointMeta:
     """What a checkpoint says of itself, as JSON beside the state.
 
-    minutes: of training so far, over all sittings. layout: digest of the columns.
+    minutes: of training so far, over all sittings. layout: digest of the columns that
+    agents read. state_columns: names of all that the critic reads. kernels: digest of
+    what the compiled simulator depends on.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     iteration: int
     env_steps: int
     minutes: float
     make: str
     layout: str
+    state_columns: list[str]
+    kernels: str
     config: dict[str, Any]
 
-    def check_resumable(self, config: MappoConfig, make: str, layout: str, where: Path) -> None:
-        """Refuse to go on with another environment, other columns or other settings."""
-        if self.layout != layout or self.make != make:
+    def check_resumable(
+        self, config: MappoConfig, make: str, layout: LayerLayout, kernels: str, where: Path
+    ) -> None:
+        """Refuse another environment, other columns, other kernels or other settings."""
+        if self.layout != layout.digest or self.make != make:
             raise TrainingError(
                 f"{where} was trained on '{self.make}' with columns {self.layout[:12]}, this run "
-                f"has '{make}' with columns {layout[:12]}: begin a new run in another folder"
+                f"has '{make}' with columns {layout.digest[:12]}: begin a new run in another folder"
             )
+        if self.state_columns != (columns := state_columns(layout)):
+            other = sorted(set(self.state_columns) ^ set(columns)) or ["their order"]
+            raise TrainingError(
+                f"{where} was trained with other state columns (they differ in: "
+                f"{', '.join(other)}); resume with the version it was begun with, or begin a new "
+                "run in another folder"
+            )
+        if self.kernels != kernels:
+            raise TrainingError(
+                f"{where} was trained with simulator kernels {self.kernels}, here they are "
+                f"{kernels}: the code, numba, numpy, python or the processor differs, and the "
+                "run would not go on as it was begun; resume with that version on such a "
+                "machine, or begin a new run in another folder"
+            )
+        self._check_settings(config, where)
+
+    def _check_settings(self, config: MappoConfig, where: Path) -> None:
         now = config.model_dump(mode="json")
         changed = sorted(
             key
@@ -72,6 +103,11 @@ class CheckpointMeta:
                 f"{where} was trained with other settings: {pairs}; resume with the settings it "
                 f"was begun with (free to change: {', '.join(sorted(_FREE))}), or begin a new run"
             )
+
+
+def state_columns(layout: LayerLayout) -> list[str]:
+    """The names of all columns of a state, the privileged ones included."""
+    return [column.name for column in layout.state_columns]
 
 
 def save_checkpoint(
@@ -111,27 +147,39 @@ def save_checkpoint(
 def latest_checkpoint(output: Path) -> Path | None:
     """The checkpoint that `latest` names, else the newest whole one, else None."""
     root = output / FOLDER
-    pointer = root / _POINTER
-    if pointer.is_file():
-        named = root / pointer.read_text().strip()
-        if named.is_dir():
-            return named
     folders = _folders(root)
-    return folders[-1] if folders else None
+    pointer = root / _POINTER
+    name = _read(pointer).decode(errors="replace").strip() if pointer.is_file() else ""
+    named = [folder for folder in folders if folder.name == name]
+    return (named or folders)[-1] if folders else None
 
 
 def load_checkpoint(folder: Path) -> tuple[CheckpointMeta, dict[str, Any]]:
-    """What `save_checkpoint` wrote: what it says of itself, and the algorithm's state."""
-    meta = CheckpointMeta(**json.loads(_read(folder / _META)))
+    """What `save_checkpoint` wrote: what it says of itself, and the algorithm's state.
+
+    Raises:
+        TrainingError: a file of it is missing, damaged or of another version.
+    """
+    path = folder / _META
+    try:
+        meta = TypeAdapter(CheckpointMeta).validate_json(_read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise TrainingError(_damaged(path, reason)) from error
     return meta, _unpickled(folder / _STATE)
 
 
 def load_policy(folder: Path) -> SequentialPolicy:
     """The actor of a checkpoint, on the CPU, ready to act."""
     found = _unpickled(folder / _POLICY)
-    policy = SequentialPolicy(found["layout"], found["config"])
-    weights = {key: torch.from_numpy(value.copy()) for key, value in found["weights"].items()}
-    policy.load_state_dict(weights)
+    try:
+        policy = SequentialPolicy(found["layout"], found["config"])
+        weights = {key: torch.from_numpy(value.copy()) for key, value in found["weights"].items()}
+        policy.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TrainingError(_damaged(folder / _POLICY, str(error))) from error
     return policy.eval()
 
 
@@ -150,19 +198,20 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TrainingError(
-            f"{path}: cannot be read ({error.strerror}); resume from an earlier checkpoint beside "
-            "it by writing its folder's name into the file 'latest'"
-        ) from error
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}); {EARLIER}") from error
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"{path}: damaged, or written by another version ({reason}); {EARLIER}"
 
 
 def _unpickled(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
-        found: dict[str, Any] = pickle.loads(content)
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
-        raise TrainingError(
-            f"{path}: damaged, or written by another version ({error}); resume from an earlier "
-            "checkpoint beside it by writing its folder's name into the file 'latest'"
-        ) from error
+        found = pickle.loads(content)
+    except Exception as error:  # damaged bytes can call anything, and so raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise TrainingError(_damaged(path, reason)) from error
+    if not isinstance(found, dict):
+        raise TrainingError(_damaged(path, f"a {type(found).__name__}, expected a dict"))
     return found

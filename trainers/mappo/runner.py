@@ -94,6 +94,12 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         log((NUM_AGENT_STEPS_SAMPLED, POLICY), agent_steps, reduce="sum")
         log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, POLICY), agent_steps, reduce="lifetime_sum")
 
+    def sample_at(self, iteration: int) -> tuple[list[Rollout | RolloutFailure], Any]:
+        """One rollout for the training's iteration after `iteration`, and the metrics of it."""
+        if self.sampler is not None:
+            self.sampler.begin_at(iteration)
+        return self.sample(), self.get_metrics()
+
     def get_metrics(self) -> Any:
         return self.metrics.reduce()
 

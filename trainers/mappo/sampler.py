@@ -58,14 +58,29 @@ class Sampler:
         self.env = env
         self._stagger = stagger
         self._noise = JointNoise(env.layout)
-        self._episode_seeds = derive_seeds(seed, worker, _EPISODES, count=env.num_envs)
-        self._noise_seeds = derive_seeds(seed, worker, _DECISIONS, count=env.num_envs)
+        self._source = (seed, worker)
+        self._derive(0)
         self._names = [agent.name for agent in env.layout.agents]
         self._term_names: tuple[str, ...] = getattr(env, "reward_term_names", ())
         self._decisions = 0
         self._started = False
         self._returns = np.zeros((env.num_envs, len(self._names)))
         self._lengths = np.zeros(env.num_envs, dtype=np.int64)
+
+    def begin_at(self, iteration: int) -> None:
+        """Begin, if it has not begun, as a runner built in place of a lost one at `iteration`.
+
+        Otherwise it would replay the episodes and the noise of the one that it replaces.
+        """
+        if not self._started:
+            self._derive(iteration)
+
+    def _derive(self, begun: int) -> None:
+        self._begun = begun
+        place = (begun,) if begun else ()  # a run's first runners have begun with it
+        count = self.env.num_envs
+        self._episode_seeds = derive_seeds(*self._source, _EPISODES, *place, count=count)
+        self._noise_seeds = derive_seeds(*self._source, _DECISIONS, *place, count=count)
 
     def sample(self, policy: SequentialPolicy, length: int, explore: bool = True) -> Rollout:
         """`length` steps of every environment, episodes that end reset within."""
@@ -210,6 +225,7 @@ class Sampler:
         """Everything that the next rollout depends on, the policy apart."""
         return {
             "simulator": self.env.state_dict() if self._started else None,
+            "begun": self._begun,
             "decisions": self._decisions,
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
@@ -222,6 +238,7 @@ class Sampler:
                 f"checkpoint of {state['returns'].shape[0]} environments, this run has "
                 f"{self.env.num_envs}: resume with the num_envs it was begun with"
             )
+        self._derive(int(state["begun"]))
         self._started = state["simulator"] is not None
         if self._started:
             self.env.load_state(state["simulator"])
