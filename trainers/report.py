@@ -39,20 +39,20 @@ def tables(report: EvaluationReport) -> list[Table]:
 def _own_figures(report: EvaluationReport) -> Table:
     shown = _table(f"{report.parents} parent orders each, {report.confidence:.0%} intervals, bp")
     shown.add_column("policy", no_wrap=True)
-    for header in ("shortfall", "slippage", "fees", "filled*", "quality"):
+    for header in ("shortfall", "slippage", "fees", "filled*", "score"):
         shown.add_column(header, justify="right", no_wrap=True)
     for summary in _cheapest_first(report):
         metrics = summary.metrics
         mark = " <-" if summary.name == report.candidate else ""
         shown.add_row(
             summary.name + mark,
-            f"{summary.cost.mean:.3f} " + _interval(summary.cost.low, summary.cost.high, ".3f"),
+            f"{summary.cost.mean:.2f} " + _interval(summary.cost.low, summary.cost.high, ".2f"),
             _number(metrics.get(SLIPPAGE), ".2f"),
             _number(metrics.get(FEES), ".2f"),
             _number(metrics.get(FILLED), ".1%"),
             _number(metrics.get(QUALITY), ".2f"),
         )
-    shown.caption = "fees lie in the shortfall; * share filled before the forced crossing"
+    shown.caption = "fees: part of the shortfall; * before the forced crossing; score: of quality"
     shown.caption_justify = "left"
     return shown
 
