@@ -160,9 +160,6 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         self.batch.load_state(state["batch"])
         self.agents = list(AGENTS) if state["running"] else []
 
-    def close(self) -> None:
-        """Nothing to release."""
-
 
 def _number(agent: str) -> int:
     if agent not in AGENTS:

@@ -151,6 +151,3 @@ class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
             continue
         self.agent_selection = state["turn"]
         self._skip_agent_selection = state["skipped"]
-
-    def close(self) -> None:
-        """Nothing to release."""
