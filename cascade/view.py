@@ -209,7 +209,9 @@ def _episode(
     """EPISODE [1] with the averages that a trader keeps of the past."""
     flow, recent = config.market.flow, state.recent
     episode = np.zeros(1, EPISODE)
-    expected = flow.messages_per_second * flow.market_share * flow.mean_size * config.step_seconds
+    expected = (
+        flow.arrivals.messages_per_second * flow.market_share * flow.mean_size * config.step_seconds
+    )
     volume = state.step_volume if state.step_volume is not None else expected
     spread, imbalance = _market_now(depth)
     bid, ask = _quotes(depth)

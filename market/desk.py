@@ -9,9 +9,15 @@ from market import book as lob
 from market.book import Book, Tape
 from market.kernels import inlined, kernel
 from market.pointers import pointer, record, shifted
-from market.state import OWNED_FIELDS, PENDING_FIELDS, Market
-
-OWN_TAKER = -1  # the taker's owner on the tape when a child order takes
+from market.state import (
+    EXCITATIONS,
+    FIRST_OWN,
+    IMBALANCES,
+    METAORDER_FIELDS,
+    OWNED_FIELDS,
+    PENDING_FIELDS,
+    Market,
+)
 
 
 class Desk(NamedTuple):
@@ -21,12 +27,20 @@ class Desk(NamedTuple):
     tape: Tape
     episode: Any
     parent: Any
-    path: Any
+    knots: Any
+    activity: Any
+    excitation: Any
+    metaorders: Any
+    imbalances: Any
     owned: Any
     pending: Any
     pending_time: Any
     offsets: Any
     sizes: Any
+    lengths: Any
+    chosen_venue: Any
+    excitation_law: Any
+    impact_law: Any
 
 
 @inlined
@@ -51,12 +65,20 @@ def desk_at(market: Market, n: int) -> Desk:
         ),
         shifted(pointer(market.episodes), n),
         shifted(pointer(market.parents), n),
-        shifted(pointer(market.path), n * market.path.shape[1]),
+        shifted(pointer(market.knots), n * market.knots.shape[1]),
+        shifted(pointer(market.activity), n * market.activity.shape[1]),
+        shifted(pointer(market.excitation), n * EXCITATIONS),
+        shifted(pointer(market.metaorders), n * market.metaorders.shape[1] * METAORDER_FIELDS),
+        shifted(pointer(market.imbalances), n * IMBALANCES),
         shifted(pointer(market.owned), n * market.owned.shape[1] * OWNED_FIELDS),
         shifted(pointer(market.pending), n * market.pending.shape[1] * PENDING_FIELDS),
         shifted(pointer(market.pending_time), n * market.pending_time.shape[1]),
         pointer(market.offsets),
         pointer(market.sizes),
+        pointer(market.lengths),
+        pointer(market.chosen_venue),
+        pointer(market.excitation_law),
+        pointer(market.impact_law),
     )
 
 
@@ -98,7 +120,7 @@ def background_best(desk: Desk, flow: Any, venue: int, side: int) -> int:
     price = int(venue_best(desk, venue, side))
     while 0 <= price < flow.ladder:
         slot = book.levels[price * lob.LEVEL_FIELDS + lob.HEAD]
-        while slot >= 0 and book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] != 0:
+        while slot >= 0 and book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] >= FIRST_OWN:
             slot = book.orders[slot * lob.ORDER_FIELDS + lob.NEXT]
         if slot >= 0:
             break
@@ -109,6 +131,9 @@ def background_best(desk: Desk, flow: Any, venue: int, side: int) -> int:
 @inlined
 def background_quote(desk: Desk, flow: Any, side: int) -> int:
     """The consolidated best of `side` without own orders: -1 or the ladder's end where none is."""
+    parent = record(desk.parent)
+    if parent.resting_orders == 0 or parent.side != side:
+        return best_bid(desk) if side == lob.BUY else best_ask(desk, flow)
     best = lob.NONE if side == lob.BUY else flow.ladder
     for venue in range(VENUE_COUNT):
         price = background_best(desk, flow, venue, side)
@@ -126,39 +151,79 @@ def background_orders(desk: Desk) -> int:
 
 
 @inlined
-def reference(desk: Desk, flow: Any) -> float:
-    """The reference path now, own impact included, ladder ticks.
-
-    It jumps at the start of a step to where the step ends, so that the book has come
-    there when agents look next. Led along the line between the marks it would always
-    trail, and whoever followed its trend would earn.
-    """
+def reference(desk: Desk) -> float:
+    """The reference now, own impact included, ladder ticks."""
     episode = record(desk.episode)
-    knot = 0
-    if episode.clock > 0.0:
-        knot = min(int(episode.clock / flow.step_seconds) + 1, record(desk.parent).horizon)
-    return desk.path[knot] + episode.impact
+    return episode.reference + episode.impact
+
+
+@inlined
+def depth_at(desk: Desk, flow: Any, venue: int, price: int) -> int:
+    """Quantity that rests at one price of one venue."""
+    return venue_book(desk, flow, venue).levels[price * lob.LEVEL_FIELDS + lob.DEPTH]
+
+
+@inlined
+def best_opposite(desk: Desk, flow: Any, side: int, limit: int) -> int:
+    """The best price at which an order of `side` can take up to `limit`, or NONE."""
+    price = best_ask(desk, flow) if side == lob.BUY else best_bid(desk)
+    if side == lob.BUY:
+        return price if price <= limit and price < flow.ladder else lob.NONE
+    return price if price >= limit else lob.NONE
 
 
 @kernel
 def sweep(
-    desk: Desk, flow: Any, side: int, limit: int, quantity: int, owner: int, first_venue: int
+    desk: Desk, flow: Any, side: int, limit: int, quantity: int, owner: int, start: float
 ) -> int:
     """Take liquidity over all venues in price order up to `limit`. Returns what is left.
 
-    Where venues stand at the same price the order begins at `first_venue` and goes
-    round, so a taker with no preference spreads over the venues.
+    Of venues at the same price the first is drawn by what they show there (`start` in
+    [0, 1)), so that a short queue is met less often than a long one; then it goes round.
     """
     while quantity > 0:
-        price = best_ask(desk, flow) if side == lob.BUY else best_bid(desk)
-        if side == lob.BUY:
-            if price > limit or price >= flow.ladder:
-                break
-        elif price < limit or price < 0:
+        price = best_opposite(desk, flow, side, limit)
+        if price < 0:
             break
+        shown = 0
+        for venue in range(VENUE_COUNT):
+            shown += depth_at(desk, flow, venue, price)
+        target, first = int(start * shown), 0
+        for venue in range(VENUE_COUNT - 1):
+            target -= depth_at(desk, flow, venue, price)
+            first += 1 if target >= 0 else 0
         for turn in range(VENUE_COUNT):
-            venue = (first_venue + turn) % VENUE_COUNT
+            venue = (first + turn) % VENUE_COUNT
             if quantity > 0 and venue_best(desk, venue, -side) == price:
                 book = venue_book(desk, flow, venue)
                 quantity = lob.take(book, desk.tape, side, price, quantity, owner)
+    return quantity
+
+
+@inlined
+def _routed_venue(desk: Desk, flow: Any, venues: Any, side: int, price: int) -> int:
+    """Of the venues that show `price` the one with the lowest taker fee, then the deepest."""
+    chosen = lob.NONE
+    for venue in range(VENUE_COUNT):
+        if venue_best(desk, venue, -side) != price:
+            continue
+        if chosen < 0 or venues[venue].taker_fee < venues[chosen].taker_fee:
+            chosen = venue
+        elif venues[venue].taker_fee == venues[chosen].taker_fee:
+            deeper = depth_at(desk, flow, venue, price) > depth_at(desk, flow, chosen, price)
+            chosen = venue if deeper else chosen
+    return chosen
+
+
+@kernel
+def route(
+    desk: Desk, flow: Any, venues: Any, side: int, limit: int, quantity: int, owner: int
+) -> int:
+    """SMART: take over all venues by price, then fee, then depth. Returns what is left."""
+    while quantity > 0:
+        price = best_opposite(desk, flow, side, limit)
+        if price < 0:
+            break
+        book = venue_book(desk, flow, _routed_venue(desk, flow, venues, side, price))
+        quantity = lob.take(book, desk.tape, side, price, quantity, owner)
     return quantity

@@ -1,10 +1,13 @@
 """One message of background order flow.
 
-Zero-intelligence flow (Cont, Stoikov and Talreja, "A stochastic model for order
-book dynamics", Operations Research 58, 2010): limit orders at a power-law distance
-from the opposite best, market orders, cancels in proportion to the resting
-population. Each leans toward the reference path by x / (1 + |x|), x = lean times
-(reference - mid): the book follows the path without being told its level.
+Limit orders come at a power-law distance from the opposite best, cancels in
+proportion to the resting population (zero-intelligence flow: Cont, Stoikov and
+Talreja, "A stochastic model for order book dynamics", Operations Research 58, 2010).
+Both lean toward the reference path by x |x| / (1 + x^2), x = lean times (reference -
+mid): the book follows the path without being told its level, and within half a
+spread of it hardly at all. Market orders are
+slices of metaorders (Lillo, Mike and Farmer, 2005), and some of them take what the
+reference has left behind.
 
 The arrivals and all their draws are exogenous: message k of an episode comes at
 the same time with the same draws whatever the agents do. Only what a draw means
@@ -21,6 +24,7 @@ import numpy as np
 
 from configs.market import VENUE_COUNT
 from market import book as lob
+from market.arrivals import schedule_next_arrival
 from market.desk import (
     Desk,
     background_best,
@@ -28,63 +32,95 @@ from market.desk import (
     background_quote,
     best_ask,
     best_bid,
+    depth_at,
     reference,
     sweep,
+    venue_best,
     venue_book,
 )
 from market.kernels import inlined, kernel
 from market.pointers import record
 from market.random import hash64, uniform
-from market.state import TABLE_SIZE
+from market.state import (
+    ARBITRAGEUR,
+    FIRST_OWN,
+    IMPATIENT,
+    METAORDER_FIELDS,
+    ORDERS_LEFT,
+    PATIENT,
+    SIGN,
+    TABLE_SIZE,
+)
 
+# How the bits of a message's hashes are used. First: kind, side, venue, population.
 _FIELD_BITS = np.uint64(20)
-_TWO_FIELDS = np.uint64(40)
 _FIELD_MASK = np.uint64((1 << 20) - 1)
+_FIELD_SCALE = 1.0 / (1 << 20)
+_VENUE_BITS = np.uint64(40)
+_POPULATION_BITS = np.uint64(50)
+_POPULATION_SCALE = 1.0 / (1 << 14)
+# Second: size, offset, pick (of an order, a metaorder or a venue), locality.
 _TABLE_MASK = np.uint64(TABLE_SIZE - 1)
 _TABLE_BITS = np.uint64(10)
 _PICK_MASK = np.uint64((1 << 30) - 1)
-_FIELD_SCALE = 1.0 / (1 << 20)
 _PICK_SCALE = 1.0 / (1 << 30)
-_VENUE_SCALE = 1.0 / (1 << 24)
-_DRAWS = 3  # hashes per message
+_LOCAL_BITS = np.uint64(50)
+# Draws per message, by number.
+_KINDS, _SIZES, _RENEWAL, _AGAIN = range(4)
+_DRAWS = 8
+_PICKS = 3  # resting orders that a cancel looks at before it takes a patient one
 
 
 @inlined
-def schedule_next_arrival(desk: Desk) -> None:
-    """Draw when the next background message comes (Poisson arrivals)."""
-    episode = record(desk.episode)
-    gap = -math.log(uniform(episode.flow_key, episode.arrivals * _DRAWS + 2)) / episode.rate
-    episode.next_arrival += gap
+def _add_limit(
+    desk: Desk, flow: Any, venue: int, side: int, offset: int, quantity: int, kind: int, local: bool
+) -> None:
+    """A background limit order `offset` ticks from the opposite best.
 
-
-@inlined
-def _venue_of(draw: float, venues: Any) -> int:
-    for venue in range(VENUE_COUNT - 1):
-        if draw < venues[venue].cumulative_weight:
-            return venue
-    return VENUE_COUNT - 1
-
-
-@inlined
-def add_limit(desk: Desk, flow: Any, venue: int, side: int, offset: int, quantity: int) -> None:
-    """A background limit order `offset` ticks from the opposite best of all venues.
-
-    Measured from the consolidated quote, so that it locks or crosses no venue.
+    Of all venues, so that it locks or crosses none; or of its own venue alone (`local`).
     """
-    bid, ask = best_bid(desk), best_ask(desk, flow)
-    middle = round(reference(desk, flow))
-    if side == lob.BUY:
-        price = (ask if ask < flow.ladder else middle + 1) - offset
-    else:
-        price = (bid if bid >= 0 else middle - 1) + offset
+    bid = venue_best(desk, venue, lob.BUY) if local else best_bid(desk)
+    ask = venue_best(desk, venue, lob.SELL) if local else best_ask(desk, flow)
+    if bid < 0 or ask >= flow.ladder:
+        # Where a side is empty, from where the reference says that its quote would be.
+        middle = math.floor(reference(desk) + 0.5)
+        bid, ask = min(bid, middle - 1) if bid >= 0 else middle - 1, min(ask, middle + 1)
+    # One expression for both sides: a branch on the side is guessed wrong half the time.
+    price = (ask if side == lob.BUY else bid) - side * offset
     if 0 < price < flow.ladder - 1:
-        lob.rest(venue_book(desk, flow, venue), side, price, quantity, 0)
+        lob.rest(venue_book(desk, flow, venue), side, price, quantity, kind)
 
 
 @inlined
-def _market_order(desk: Desk, flow: Any, venue: int, side: int, quantity: int) -> None:
+def _metaorder_side(desk: Desk, flow: Any, gap: float, pick: float, counter: int) -> int:
+    """The side of the metaorder whose turn it is; one that ends is followed by a new one."""
+    row = int(pick * flow.metaorders) * METAORDER_FIELDS
+    side = desk.metaorders[row + SIGN]
+    left = desk.metaorders[row + ORDERS_LEFT] - 1
+    if left <= 0:
+        bits = hash64(record(desk.episode).flow_key, counter + _RENEWAL)
+        left = desk.lengths[int(bits & _TABLE_MASK)]
+        draw = float(bits >> _VENUE_BITS) * (1.0 / (1 << 24))
+        buys = 0.5 + 0.5 * math.tanh(flow.metaorder_lean * gap)
+        desk.metaorders[row + SIGN] = lob.BUY if draw < buys else lob.SELL
+    desk.metaorders[row + ORDERS_LEFT] = left
+    return side
+
+
+@kernel
+def begin_metaorders(desk: Desk, flow: Any, key: np.uint64, longest: int, exponent: float) -> None:
+    """Metaorders already under way: longer than new ones, since long ones last."""
+    for index in range(flow.metaorders):
+        row, draw = index * METAORDER_FIELDS, 3 * index
+        length = min(uniform(key, draw) ** (-1.0 / exponent), float(longest))
+        desk.metaorders[row + ORDERS_LEFT] = 1 + int(length * uniform(key, draw + 1))
+        desk.metaorders[row + SIGN] = lob.BUY if uniform(key, draw + 2) < 0.5 else lob.SELL
+
+
+@inlined
+def _market_order(desk: Desk, flow: Any, side: int, quantity: int, start: float) -> None:
     limit = flow.ladder - 1 if side == lob.BUY else 0
-    filled = quantity - sweep(desk, flow, side, limit, quantity, 0, venue)
+    filled = quantity - sweep(desk, flow, side, limit, quantity, 0, start)
     if side == lob.BUY:
         record(desk.episode).buy_volume += filled
     else:
@@ -92,59 +128,126 @@ def _market_order(desk: Desk, flow: Any, venue: int, side: int, quantity: int) -
 
 
 @inlined
-def _cancel(desk: Desk, flow: Any, side: int, threatened: bool, venue: int, pick: float) -> None:
+def _threatened_order(desk: Desk, flow: Any, side: int, venue: int) -> int:
+    """The venue whose best quote of `side` the reference runs into, `venue` first; or NONE."""
+    price = background_quote(desk, flow, side)
+    if 0 <= price < flow.ladder:
+        for turn in range(VENUE_COUNT):
+            other = (venue + turn) % VENUE_COUNT
+            if background_best(desk, flow, other, side) == price:
+                return other
+    return lob.NONE
+
+
+@inlined
+def _cancel(
+    desk: Desk, flow: Any, side: int, threatened: bool, venue: int, pick: float, counter: int
+) -> None:
     """Cancel one background order: the last at the threatened best quote, or any one.
 
     Makers pull the quotes that the reference runs into first; that is what lets a
     thin book follow a fast path. An own order shields nobody: it is passed over.
     """
-    slot = lob.NONE
-    book = venue_book(desk, flow, venue)
     if threatened:
-        price = background_quote(desk, flow, side)
-        if 0 <= price < flow.ladder:
-            for turn in range(VENUE_COUNT):
-                other = (venue + turn) % VENUE_COUNT
-                if slot < 0 and background_best(desk, flow, other, side) == price:
-                    book = venue_book(desk, flow, other)
-                    slot = book.levels[price * lob.LEVEL_FIELDS + lob.TAIL]
-                    while book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] != 0:
-                        slot = book.orders[slot * lob.ORDER_FIELDS + lob.PREV]
-    elif book.header[lob.LIVE_COUNT] > 0:
-        slot = book.live[int(pick * book.header[lob.LIVE_COUNT])]
-    if slot >= 0 and book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] == 0:
+        venue = _threatened_order(desk, flow, side, venue)
+        if venue < 0:
+            return
+        book = venue_book(desk, flow, venue)
+        price = background_best(desk, flow, venue, side)
+        slot = book.levels[price * lob.LEVEL_FIELDS + lob.TAIL]
+        while book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] >= FIRST_OWN:
+            slot = book.orders[slot * lob.ORDER_FIELDS + lob.PREV]
+        lob.remove(book, slot)
+        return
+    book = venue_book(desk, flow, venue)
+    live = book.header[lob.LIVE_COUNT]
+    if live == 0:
+        return
+    slot = book.live[int(pick * live)]
+    for turn in range(_PICKS):
+        if book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] != PATIENT:
+            break
+        # A patient order is passed over, all but one time in `patience`.
+        if flow.patience * uniform(record(desk.episode).flow_key, counter + _AGAIN + turn) < 1.0:
+            break
+        slot = book.live[(slot + turn * live // _PICKS) % live]
+    if book.orders[slot * lob.ORDER_FIELDS + lob.OWNER] < FIRST_OWN:
         lob.remove(book, slot)
 
 
+@inlined
+def _watch_for_arbitrage(desk: Desk, flow: Any, counter: int) -> None:
+    """Where venues lock or cross, an arbitrageur sees it and is on the way."""
+    episode = record(desk.episode)
+    if episode.next_arbitrage == math.inf and best_bid(desk) >= best_ask(desk, flow):
+        draw = uniform(episode.flow_key, counter + _RENEWAL)
+        episode.next_arbitrage = episode.clock - flow.arbitrage_seconds * math.log(draw)
+
+
 @kernel
-def background_message(desk: Desk, flow: Any, venues: Any) -> None:
+def arbitrage(desk: Desk, flow: Any) -> None:
+    """Buy where the ask is low and sell where the bid is high until no venues lock or cross."""
+    record(desk.episode).next_arbitrage = math.inf
+    while True:
+        bid, ask = best_bid(desk), best_ask(desk, flow)
+        if bid < ask:
+            break
+        offered, wanted = 0, 0
+        for venue in range(VENUE_COUNT):
+            if venue_best(desk, venue, lob.SELL) == ask:
+                offered = venue
+            if venue_best(desk, venue, lob.BUY) == bid:
+                wanted = venue
+        quantity = depth_at(desk, flow, offered, ask)
+        quantity = min(quantity, depth_at(desk, flow, wanted, bid))
+        for venue, side, price in ((offered, lob.BUY, ask), (wanted, lob.SELL, bid)):
+            book = venue_book(desk, flow, venue)
+            lob.take(book, desk.tape, side, price, quantity, ARBITRAGEUR)
+
+
+@inlined
+def background_message(desk: Desk, flow: Any) -> None:
     """Apply the arrival that is due and schedule the next one."""
     episode = record(desk.episode)
     counter = episode.arrivals * _DRAWS
-    first = hash64(episode.flow_key, counter)
-    second = hash64(episode.flow_key, counter + 1)
+    first = hash64(episode.flow_key, counter + _KINDS)
+    second = hash64(episode.flow_key, counter + _SIZES)
     episode.arrivals += 1
     kind_draw = float(first & _FIELD_MASK) * _FIELD_SCALE
     side_draw = float((first >> _FIELD_BITS) & _FIELD_MASK) * _FIELD_SCALE
-    venue = _venue_of(float(first >> _TWO_FIELDS) * _VENUE_SCALE, venues)
-    quantity = desk.sizes[int(second & _TABLE_MASK)]
-    offset = desk.offsets[int((second >> _TABLE_BITS) & _TABLE_MASK)]
+    venue = desk.chosen_venue[int((first >> _VENUE_BITS) & _TABLE_MASK)]
     pick = float((second >> _FIELD_BITS) & _PICK_MASK) * _PICK_SCALE
     # Flow that answered to own quotes could be led by them at no cost.
     bid, ask = background_quote(desk, flow, lob.BUY), background_quote(desk, flow, lob.SELL)
-    gap = reference(desk, flow) - 0.5 * (bid + ask) if bid >= 0 and ask < flow.ladder else 0.0
-    lean = flow.lean * gap / (1.0 + abs(flow.lean * gap))
-    upward = side_draw < 0.5 + 0.5 * lean
+    gap = reference(desk) - 0.5 * (bid + ask) if bid >= 0 and ask < flow.ladder else 0.0
+    pull = flow.lean * gap
+    lean = pull * abs(pull) / (1.0 + pull * pull)
+    edge = 0.5 + 0.5 * lean
+    upward = side_draw < edge
     side = lob.BUY if upward else lob.SELL
     cancel_weight = flow.cancel_per_order * background_orders(desk)
     draw = kind_draw * (flow.limit_share + flow.market_share + cancel_weight)
     if draw < flow.limit_share:
-        add_limit(desk, flow, venue, side, offset, quantity)
-    elif draw < flow.limit_share + flow.market_share:
-        _market_order(desk, flow, venue, side, quantity)
+        patient = float(first >> _POPULATION_BITS) * _POPULATION_SCALE < flow.patient_share
+        local = float(second >> _LOCAL_BITS) * _POPULATION_SCALE < flow.local_share
+        quantity = desk.sizes[int(second & _TABLE_MASK)]
+        table = TABLE_SIZE if patient else 0
+        offset = desk.offsets[table + int((second >> _TABLE_BITS) & _TABLE_MASK)]
+        kind = PATIENT if patient else IMPATIENT
+        _add_limit(desk, flow, venue, side, offset, quantity, kind, local)
+        if local:
+            _watch_for_arbitrage(desk, flow, counter)
     else:
-        # The rest of the side draw says whether this cancel answers the path.
-        edge = 0.5 + 0.5 * lean
+        # The rest of the side draw says whether this message answers the path.
         again = side_draw / edge if upward else (side_draw - edge) / (1.0 - edge)
-        _cancel(desk, flow, -side, again < abs(lean), venue, pick)
-    schedule_next_arrival(desk)
+        if draw < flow.limit_share + flow.market_share:
+            if again < flow.informed_share * abs(lean):
+                side = lob.BUY if lean > 0.0 else lob.SELL
+            else:
+                side = _metaorder_side(desk, flow, gap, pick, counter)
+            quantity = desk.sizes[int(second & _TABLE_MASK)]
+            start = float(second >> _LOCAL_BITS) * _POPULATION_SCALE
+            _market_order(desk, flow, side, quantity, start)
+        else:
+            _cancel(desk, flow, -side, again < abs(lean), venue, pick, counter)
+    schedule_next_arrival(desk, flow)

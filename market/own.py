@@ -12,14 +12,15 @@ from typing import Any
 from configs.market import VENUE_COUNT
 from market import book as lob
 from market.desk import (
-    OWN_TAKER,
     Desk,
     best_ask,
     best_bid,
-    sweep,
+    depth_at,
+    route,
     venue_book,
 )
-from market.flow import background_message
+from market.flow import arbitrage, background_message
+from market.impact import add_own_volume, fade_impact
 from market.kernels import inlined, kernel
 from market.pointers import record
 from market.state import (
@@ -27,10 +28,12 @@ from market.state import (
     AGGRESSIVE,
     CANCEL,
     DECISION_TWICE_MID,
+    FIRST_OWN,
     KIND,
     LIMIT_PRICE,
     OWN_PRICE,
     OWN_QUANTITY,
+    OWN_TAKER,
     OWNED_FIELDS,
     OWNED_INDEX,
     PASSIVE,
@@ -57,7 +60,7 @@ def _book_fill(desk: Desk, price: int, quantity: int, twice_mid: int, fee: float
     parent.slippage += slipped
     parent.last_slippage += slipped
     parent.last_filled += quantity
-    record(desk.episode).impact += parent.side * quantity * record(desk.episode).impact_per_unit
+    add_own_volume(desk, float(parent.side * quantity))
 
 
 @kernel
@@ -67,8 +70,8 @@ def account_maker_fills(desk: Desk, flow: Any, venues: Any, since: int) -> None:
     for number in range(since, tape.count[0]):
         row = (number & tape.mask) * lob.TRADE_FIELDS
         maker = tape.rows[row + lob.MAKER]
-        if maker > 0:
-            own = (maker - 1) * OWNED_FIELDS
+        if maker >= FIRST_OWN:
+            own = (maker - FIRST_OWN) * OWNED_FIELDS
             filled = tape.rows[row + lob.TRADE_QUANTITY]
             desk.owned[own + OWN_QUANTITY] -= filled
             if desk.owned[own + OWN_QUANTITY] == 0:
@@ -94,7 +97,7 @@ def take_now(
     side = record(desk.parent).side
     since = desk.tape.count[0]
     if venue == SMART:
-        left = sweep(desk, flow, side, limit, quantity, OWN_TAKER, 0)
+        left = route(desk, flow, venues, side, limit, quantity, OWN_TAKER)
     else:
         left = lob.take(venue_book(desk, flow, venue), desk.tape, side, limit, quantity, OWN_TAKER)
     for number in range(since, desk.tape.count[0]):
@@ -107,18 +110,21 @@ def take_now(
 
 
 @inlined
-def _shortest_queue(desk: Desk, flow: Any, price: int) -> int:
-    """The venue with the least quantity resting at `price` on the parent's side."""
+def _shortest_queue(desk: Desk, flow: Any, venues: Any, price: int) -> int:
+    """The venue with the least quantity resting at `price`, then the one that pays most."""
     chosen, least = 0, 1 << 62
     for venue in range(VENUE_COUNT):
-        depth = venue_book(desk, flow, venue).levels[price * lob.LEVEL_FIELDS + lob.DEPTH]
-        if depth < least:
+        depth = depth_at(desk, flow, venue, price)
+        pays_more = venues[venue].maker_fee < venues[chosen].maker_fee
+        if depth < least or (depth == least and pays_more):
             chosen, least = venue, depth
     return chosen
 
 
 @kernel
-def post(desk: Desk, flow: Any, venue: int, price: int, quantity: int, twice_mid: int) -> bool:
+def post(
+    desk: Desk, flow: Any, venues: Any, venue: int, price: int, quantity: int, twice_mid: int
+) -> bool:
     """Rest a child order at `venue`, slid so that it locks no venue. False where refused."""
     parent = record(desk.parent)
     if parent.side == lob.BUY:
@@ -133,9 +139,9 @@ def post(desk: Desk, flow: Any, venue: int, price: int, quantity: int, twice_mid
     if index < 0 or not 0 < price < flow.ladder - 1:
         return False
     if venue == SMART:
-        venue = _shortest_queue(desk, flow, price)
+        venue = _shortest_queue(desk, flow, venues, price)
     book = venue_book(desk, flow, venue)
-    slot = lob.rest(book, parent.side, price, quantity, index + 1)
+    slot = lob.rest(book, parent.side, price, quantity, index + FIRST_OWN)
     if slot < 0:
         return False
     own = index * OWNED_FIELDS
@@ -273,8 +279,52 @@ def arrive(desk: Desk, flow: Any, venues: Any) -> None:
     if kind == AGGRESSIVE:
         left = take_now(desk, flow, venues, venue, price, quantity, twice_mid)
         parent.last_rejected += left
-    elif kind == PASSIVE and not post(desk, flow, venue, price, quantity, twice_mid):
+    elif kind == PASSIVE and not post(desk, flow, venues, venue, price, quantity, twice_mid):
         parent.last_rejected += quantity
+
+
+@inlined
+def _move_reference(desk: Desk, flow: Any) -> None:
+    """Past a knot the reference stands where the next one is, and old impact has faded.
+
+    It jumps ahead rather than along the line, so that the book has come there when
+    agents look next: led along the line between knots it would always trail, and whoever
+    followed its trend would earn.
+    """
+    episode = record(desk.episode)
+    passed = math.floor(episode.clock / flow.knot_seconds)
+    begun = flow.warmup_steps * flow.knots_per_step
+    last = begun + record(desk.parent).horizon * flow.knots_per_step
+    episode.reference = desk.knots[min(max(begun + passed + 1, 0), last)]
+    episode.next_knot = (passed + 1) * flow.knot_seconds
+    fade_impact(desk)
+
+
+@inlined
+def next_event(desk: Desk) -> float:
+    """When the next message, own or not, or the next arbitrage comes."""
+    episode = record(desk.episode)
+    time = min(episode.next_pending, episode.next_arrival)
+    return min(time, episode.next_arbitrage)
+
+
+@inlined
+def apply_event(desk: Desk, flow: Any, venues: Any, time: float) -> None:
+    """Let happen what `next_event` said comes at `time`; of equal times own messages first."""
+    episode = record(desk.episode)
+    episode.clock = time
+    if time >= episode.next_knot:
+        _move_reference(desk, flow)
+    if time == episode.next_pending:
+        arrive(desk, flow, venues)
+        return
+    since = desk.tape.count[0]
+    if time == episode.next_arrival:
+        background_message(desk, flow)
+    else:
+        arbitrage(desk, flow)
+    if record(desk.parent).resting > 0:
+        account_maker_fills(desk, flow, venues, since)
 
 
 @kernel
@@ -283,21 +333,12 @@ def advance(desk: Desk, flow: Any, venues: Any, until: float) -> None:
 
     In chunks or in one go, the same: what is due later stays scheduled.
     """
-    episode = record(desk.episode)
     while True:
-        own_first = episode.next_pending <= episode.next_arrival
-        time = episode.next_pending if own_first else episode.next_arrival
+        time = next_event(desk)
         if time > until:
             break
-        episode.clock = time
-        if own_first:
-            arrive(desk, flow, venues)
-        else:
-            since = desk.tape.count[0]
-            background_message(desk, flow, venues)
-            if record(desk.parent).resting > 0:
-                account_maker_fills(desk, flow, venues, since)
-    episode.clock = until
+        apply_event(desk, flow, venues, time)
+    record(desk.episode).clock = until
 
 
 @kernel

@@ -31,7 +31,10 @@ def regime_path(
     episode: int,
     volatility: NDArray[np.float64],
     drift: NDArray[np.float64],
+    busyness: NDArray[np.float64],
     switch: float,
+    activity: NDArray[np.float64],
+    deviation: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> int:
     """Log price relative to its start at each step mark, [steps + 1], into `out`.
@@ -39,6 +42,9 @@ def regime_path(
     Args:
         volatility: of the log price over one step, [regimes].
         drift: of the log price over one step, [regimes].
+        busyness: message rate over the usual one, [regimes].
+        activity: [steps], scales the variance of each step; on return times the regime's busyness.
+        deviation: [steps], receives that of the log price over each step.
         switch: probability of leaving a regime in one step, to each other one alike.
 
     Returns the regime at the start.
@@ -51,8 +57,10 @@ def regime_path(
     out[0] = 0.0
     for step in range(len(out) - 1):
         shock = normal(path_key, step)
-        mean = drift[regime] - 0.5 * volatility[regime] ** 2
-        out[step + 1] = out[step] + mean + volatility[regime] * shock
+        sigma = volatility[regime] * math.sqrt(activity[step])
+        out[step + 1] = out[step] + drift[regime] - 0.5 * sigma * sigma + sigma * shock
+        deviation[step] = sigma
+        activity[step] *= busyness[regime]
         draw = uniform(regime_key, step + 1)
         if draw < switch and regimes > 1:
             regime = (regime + 1 + int(draw / switch * (regimes - 1))) % regimes
@@ -75,18 +83,32 @@ def _stretch(path: NDArray[np.float64], edge: float, extreme: float, target: flo
 
 @kernel
 def _candidate(
-    key: np.uint64, number: int, open_: float, close: float, sigma: float, out: NDArray[np.float64]
+    key: np.uint64,
+    number: int,
+    open_: float,
+    close: float,
+    sigma: float,
+    activity: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> None:
-    """A Brownian bridge from open to close with deviation `sigma` over the whole bar."""
+    """A Brownian bridge from open to close with deviation `sigma` over the whole bar.
+
+    Its clock is the activity: busy steps move more.
+    """
     steps = len(out) - 1
-    scale = sigma / math.sqrt(steps)
+    whole = np.sum(activity)
+    scale = sigma / math.sqrt(whole)
     out[0] = 0.0
     for step in range(steps):
-        out[step + 1] = out[step] + scale * normal(key, number * steps + step)
+        noise = normal(key, number * steps + step)
+        out[step + 1] = out[step] + scale * math.sqrt(activity[step]) * noise
     last = out[steps]
+    passed = 0.0
     for step in range(steps + 1):
-        share = step / steps
+        share = passed / whole
         out[step] = open_ + out[step] - share * last + share * (close - open_)
+        if step < steps:
+            passed += activity[step]
 
 
 @kernel
@@ -96,10 +118,13 @@ def bar_bridge(
     high: float,
     low: float,
     close: float,
+    activity: NDArray[np.float64],
     out: NDArray[np.float64],
     scratch: NDArray[np.float64],
 ) -> None:
     """A path through one bar, [steps + 1] into `out`; `scratch` has the same shape.
+
+    `activity` [steps] is the pace of the path's clock.
 
     It starts at the open, ends at the close, and its extremes are the bar's high
     and low; both lie on it from three steps on.
@@ -109,7 +134,7 @@ def bar_bridge(
     sigma = max(high - low, 1e-9) / math.sqrt(0.5 * math.pi)
     best = math.inf
     for number in range(CANDIDATES):
-        _candidate(key, number, open_, close, sigma, scratch)
+        _candidate(key, number, open_, close, sigma, activity, scratch)
         distance = abs(np.max(scratch) - high) + abs(np.min(scratch) - low)
         if distance < best:
             best = distance
@@ -144,3 +169,29 @@ def window_of_bar(path: NDArray[np.float64], start: int, out: NDArray[Any]) -> N
     """Copy the part of a bar's path that an episode lives in."""
     for index in range(len(out)):
         out[index] = path[start + index]
+
+
+@kernel
+def refine(market: Any, n: int, key: np.uint64) -> None:
+    """Fill the knots of episode `n`: a walk that ends at the path's start, then the path.
+
+    Between two marks a Brownian bridge of the step's deviation. The warm-up walks back
+    from the start: a book round a still price is far too deep.
+    """
+    flow, episode = market.flow[0], market.episodes[n]
+    knots, path = market.knots[n], market.path[n]
+    count, begun = flow.knots_per_step, flow.warmup_steps * flow.knots_per_step
+    sigma = math.sqrt(episode.variance_slow / count)
+    knots[begun] = path[0]
+    for index in range(begun - 1, -1, -1):
+        knots[index] = knots[index + 1] + sigma * normal(key, index)
+    for step in range(len(path) - 1):
+        first = begun + step * count
+        sigma = market.deviation[n, step] / math.sqrt(count)
+        for index in range(1, count + 1):
+            left = count - index + 1
+            # The bridge from where it stands to the mark, one knot on.
+            toward = (path[step + 1] - knots[first + index - 1]) / left
+            noise = sigma * math.sqrt((left - 1) / left) * normal(key, first + index)
+            value = knots[first + index - 1] + toward + noise
+            knots[first + index] = min(max(value, episode.lowest), episode.highest)

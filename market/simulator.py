@@ -8,7 +8,7 @@ the same episode runs the same way to the bit.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,60 @@ from configs.errors import SimulatorError
 from configs.execution import ExecutionConfig
 from configs.market import VENUE_COUNT
 from market import book as lob
+from market.arrivals import begin_arrivals
 from market.decode import CHILD, DECISION, execution_rules
 from market.desk import desk_at, venue_book
-from market.flow import schedule_next_arrival
+from market.flow import begin_metaorders
+from market.impact import begin_impact
 from market.kernels import kernel
 from market.own import advance
 from market.pointers import record
 from market.random import (
+    PURPOSE_ARRIVALS,
     PURPOSE_FLOW,
+    PURPOSE_KNOTS,
+    PURPOSE_METAORDERS,
     PURPOSE_OPENING,
     PURPOSE_PARENT,
-    PURPOSE_WARMUP,
     hash64,
     normal,
     stream_key,
     uniform,
 )
+from market.reference import refine
 from market.sources import Split, path_source
-from market.state import ACTIVE, STATE_FIELDS, TABLE_SIZE, allocate_market
+from market.state import ACTIVE, IMPATIENT, PATIENT, STATE_FIELDS, TABLE_SIZE, allocate_market
 from market.worker import observe_step, work_step
 
 _PARENT_SIZE, _PARENT_SIDE, _PARENT_REDUCES = range(3)
+_LEAST_TAIL = 0.1
+
+
+class Opening(NamedTuple):
+    """What the beginning of an episode takes from the configuration."""
+
+    resting_orders: int
+    mean_size: float
+    impact_scale: float
+    longest: int  # market orders of a metaorder
+    tail: float  # Pareto exponent of the length of a metaorder met under way
+    participation_low: float
+    participation_high: float
+    reducing_share: float
+
+
+def _opening_numbers(config: ExecutionConfig, mean_size: float) -> Opening:
+    flow, parent = config.market.flow, config.parent
+    return Opening(
+        flow.resting_orders,
+        mean_size,
+        flow.impact.scale,
+        flow.metaorders.longest,
+        max(flow.metaorders.exponent - 1.0, _LEAST_TAIL),
+        parent.participation_low,
+        parent.participation_high,
+        parent.reducing_share,
+    )
 
 
 @kernel
@@ -52,21 +85,29 @@ def _open_books(market: Any, n: int, orders: int) -> None:
     for venue in range(VENUE_COUNT):
         lob.reset_book(venue_book(desk, flow, venue))
     key = stream_key(record(desk.episode).seed, record(desk.episode).episode, PURPOSE_OPENING)
-    middle = int(market.path[n, 0])
+    middle = int(market.knots[n, 0])
     episode = record(desk.episode)
+    # Patient orders are that much more of what rests than of what comes.
+    patient_share = flow.patient_share * flow.patience
+    patient_share /= 1.0 - flow.patient_share + patient_share
+    patient_age = flow.patience
     life = orders / (episode.rate * flow.limit_share)  # mean age of what rests, seconds
     sigma = math.sqrt(episode.variance_slow * life / flow.step_seconds)
     for order in range(orders):
         bits = hash64(key, order)
         venue = order // 2 % VENUE_COUNT
-        offset = market.offsets[int(bits & np.uint64(TABLE_SIZE - 1))]
+        patient = uniform(key, 3 * orders + order) < patient_share
+        table = market.offsets[1 if patient else 0]
+        offset = table[int(bits & np.uint64(TABLE_SIZE - 1))]
         age = -math.log(uniform(key, orders + order))
+        age *= patient_age if patient else 1.0
         offset += int(abs(sigma * math.sqrt(age) * normal(key, orders + order)))
         size = market.sizes[int((bits >> np.uint64(10)) & np.uint64(TABLE_SIZE - 1))]
         side = lob.BUY if order % 2 == 0 else lob.SELL
         price = middle - offset + 1 if side == lob.BUY else middle + offset
         if 0 < price < flow.ladder - 1:
-            lob.rest(venue_book(desk, flow, venue), side, price, size, 0)
+            kind = PATIENT if patient else IMPATIENT
+            lob.rest(venue_book(desk, flow, venue), side, price, size, kind)
 
 
 @kernel
@@ -78,8 +119,8 @@ def _clear(market: Any, n: int, horizon: int) -> None:
     parent.remaining = 0
     parent.resting = 0
     parent.in_flight = 0
-    episode.arrivals = 0
     episode.impact = 0.0
+    episode.next_arbitrage = math.inf
     episode.pending_count = 0
     episode.next_pending = math.inf
     episode.buy_volume = 0.0
@@ -94,21 +135,19 @@ def _clear(market: Any, n: int, horizon: int) -> None:
 
 
 @kernel
-def _draw_parent(
-    market: Any, n: int, side: int, low: float, high: float, reducing: float, path_seed: Any
-) -> None:
+def _draw_parent(market: Any, n: int, side: int, numbers: Any, path_seed: Any) -> None:
     """The parent order of a new episode, at the mid that stands after the warm-up."""
     parent, episode = market.parents[n], market.episodes[n]
     key = stream_key(path_seed, episode.episode, PURPOSE_PARENT)
-    span = math.log(high / low)
-    participation = low * math.exp(span * uniform(key, _PARENT_SIZE))
+    span = math.log(numbers.participation_high / numbers.participation_low)
+    participation = numbers.participation_low * math.exp(span * uniform(key, _PARENT_SIZE))
     volume = episode.step_volume * parent.horizon
     drawn = lob.BUY if uniform(key, _PARENT_SIDE) < 0.5 else lob.SELL
     parent.side = drawn if side == 0 else side
     parent.quantity = max(round(participation * volume), 1)
     parent.remaining = parent.quantity
     parent.participation = participation
-    parent.reduces_risk = 1 if uniform(key, _PARENT_REDUCES) < reducing else 0
+    parent.reduces_risk = 1 if uniform(key, _PARENT_REDUCES) < numbers.reducing_share else 0
     parent.arrival = episode.last_mid
 
 
@@ -119,13 +158,7 @@ def _begin(
     path_seeds: Any,
     sides: Any,
     blank: Any,
-    orders: int,
-    warmup: int,
-    mean_size: float,
-    impact: float,
-    low: float,
-    high: float,
-    reducing: float,
+    numbers: Any,
 ) -> None:
     """Open the books of new episodes, let them settle, and hand in the parent orders."""
     flow = market.flow[0]
@@ -133,34 +166,32 @@ def _begin(
     for n in rows:
         market.parents[n] = blank[0]
         _clear(market, n, horizon)
-        episode = market.episodes[n]
+        episode, desk = market.episodes[n], desk_at(market, n)
         # Both sides of a path meet the same flow, so the key is the path's.
-        episode.flow_key = stream_key(path_seeds[n], episode.episode, PURPOSE_FLOW)
-        episode.seed = path_seeds[n]
-        _open_books(market, n, orders)
-        episode.step_volume = episode.rate * flow.market_share * mean_size * flow.step_seconds
+        seed, number = path_seeds[n], episode.episode
+        episode.seed = seed
+        episode.flow_key = stream_key(seed, number, PURPOSE_FLOW)
+        refine(market, n, stream_key(seed, number, PURPOSE_KNOTS))
+        episode.clock = -flow.warmup_steps * flow.step_seconds
+        episode.next_knot = episode.clock
+        _open_books(market, n, numbers.resting_orders)
+        episode.step_volume = (
+            episode.rate * flow.market_share * numbers.mean_size * flow.step_seconds
+        )
         # By the volatility known at the start, which is the source's.
-        episode.impact_per_unit = impact * math.sqrt(episode.variance_slow) / episode.step_volume
+        begin_impact(desk, numbers.impact_scale)
+        begin_arrivals(desk, flow, stream_key(seed, number, PURPOSE_ARRIVALS), episode.clock)
+        key = stream_key(seed, number, PURPOSE_METAORDERS)
+        begin_metaorders(desk, flow, key, numbers.longest, numbers.tail)
         episode.volume_mean = episode.step_volume
-        episode.clock = -warmup * flow.step_seconds
-        episode.next_arrival = episode.clock
-        episode.last_mid = market.path[n, 0]
-        episode.mid_mean = market.path[n, 0]
+        episode.last_mid = market.knots[n, 0]
+        episode.mid_mean = market.knots[n, 0]
         episode.spread_mean = 1.0
-        desk = desk_at(market, n)
-        schedule_next_arrival(desk)
-        key = stream_key(path_seeds[n], episode.episode, PURPOSE_WARMUP)
-        sigma = math.sqrt(episode.variance_slow)
-        # A walk that ends at the path's start: a book round a still price is far too deep.
-        for step in range(1, warmup):
-            episode.impact -= sigma * normal(key, step)
-        for step in range(warmup):
-            if step > 0:
-                episode.impact += sigma * normal(key, step)
-            advance(desk, flow, market.venues, (step + 1 - warmup) * flow.step_seconds)
+        for step in range(flow.warmup_steps):
+            until = (step + 1 - flow.warmup_steps) * flow.step_seconds
+            advance(desk, flow, market.venues, until)
             observe_step(market, n)
-        episode.impact = 0.0
-        _draw_parent(market, n, sides[n], low, high, reducing, path_seeds[n])
+        _draw_parent(market, n, sides[n], numbers, seed)
 
 
 @kernel
@@ -207,7 +238,7 @@ class Simulator:
         self.decisions = np.zeros(num, DECISION)
         self.seeds = np.zeros(num, np.uint64)
         self._blank = np.zeros(1, self.market.parents.dtype)
-        self._mean_size = float(np.mean(self.market.sizes))
+        self._numbers = _opening_numbers(config, float(np.mean(self.market.sizes)))
 
     @property
     def path_seeds(self) -> NDArray[np.uint64]:
@@ -233,20 +264,13 @@ class Simulator:
         if self.paired_sides:
             sides = np.where(self.seeds & np.uint64(1), lob.SELL, lob.BUY)
         self.source.prepare(self.market, rows, path_seeds)
-        flow, parent = self.config.market.flow, self.config.parent
         _begin(
             self.market,
             rows,
             path_seeds,
             sides,
             self._blank,
-            flow.resting_orders,
-            flow.warmup_steps,
-            self._mean_size,
-            flow.permanent_impact,
-            parent.participation_low,
-            parent.participation_high,
-            parent.reducing_share,
+            self._numbers,
         )
 
     def step(self, rows: NDArray[np.int64], actions: NDArray[np.float32]) -> None:

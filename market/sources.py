@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError, DataError
 from configs.execution import ExecutionConfig
 from configs.market import BarReference, GeneratorReference
+from market.arrivals import draw_activity
 from market.kernels import kernel
-from market.random import PURPOSE_BARS, PURPOSE_PATH, normal, stream_key, uniform
+from market.random import PURPOSE_ACTIVITY, PURPOSE_BARS, PURPOSE_PATH, normal, stream_key, uniform
 from market.reference import bar_bridge, regime_path, window_of_bar
 
 if TYPE_CHECKING:
@@ -58,15 +59,33 @@ def _generate(
     switch: float,
     rate: float,
     prior_sigma: float,
+    busyness: Any,
+    memories: Any,
+    dispersion: float,
 ) -> None:
     for n in rows:
-        path = market.path[n]
+        path, activity, deviation = market.path[n], market.activity[n], market.deviation[n]
         episode = market.episodes[n]
-        regime = regime_path(path_seeds[n], episode.episode, volatility, drift, switch, path)
+        key = stream_key(path_seeds[n], episode.episode, PURPOSE_ACTIVITY)
+        draw_activity(key, market.flow[0].step_seconds, memories, dispersion, activity)
+        regime = regime_path(
+            path_seeds[n],
+            episode.episode,
+            volatility,
+            drift,
+            busyness,
+            switch,
+            activity,
+            deviation,
+            path,
+        )
         for index in range(len(path)):
             path[index] = start * np.exp(path[index])
+        for step in range(len(deviation)):
+            deviation[step] *= start
         place_on_ladder(market, n, start)
         episode.sigma = volatility[regime] * start
+        episode.lowest, episode.highest = _EDGE_LEVELS, market.flow[0].ladder - 1.0 - _EDGE_LEVELS
         episode.cluster = np.int64(path_seeds[n])
         episode.variance_slow = prior_sigma * prior_sigma
         episode.rate = rate
@@ -83,7 +102,11 @@ class GeneratorSource:
         self._switch = 1.0 - np.exp(
             -config.step_seconds / (_MINUTE * reference.mean_regime_minutes)
         )
-        self._rate = config.market.flow.messages_per_second
+        arrivals = config.market.flow.arrivals
+        self._rate = arrivals.messages_per_second
+        self._busyness = np.array([r.activity for r in reference.regimes])
+        self._memories = np.array(arrivals.activity_seconds)
+        self._dispersion = arrivals.activity_dispersion
         self.prior_sigma = float(np.sqrt(np.mean(self._volatility**2)) * self._start)
         self.fingerprint = "built-in generator"
 
@@ -99,6 +122,9 @@ class GeneratorSource:
             self._switch,
             self._rate,
             self.prior_sigma,
+            self._busyness,
+            self._memories,
+            self._dispersion,
         )
 
 
@@ -115,8 +141,11 @@ def _bridge(
     day: Any,
     steps_per_bar: int,
     rate: float,
+    memories: Any,
+    dispersion: float,
 ) -> None:
     whole = np.empty(steps_per_bar + 1)
+    busy = np.empty(steps_per_bar)
     scratch = np.empty(steps_per_bar + 1)
     for n in rows:
         episode = market.episodes[n]
@@ -124,10 +153,19 @@ def _bridge(
         draw = stream_key(path_seeds[n], episode.episode, PURPOSE_BARS)
         bar = first_bar + int(uniform(draw, 0) * (last_bar - first_bar))
         key = stream_key(path_seeds[n], episode.episode, PURPOSE_PATH)
-        bar_bridge(key, ohlc[bar, 0], ohlc[bar, 1], ohlc[bar, 2], ohlc[bar, 3], whole, scratch)
+        moods = stream_key(path_seeds[n], episode.episode, PURPOSE_ACTIVITY)
+        draw_activity(moods, market.flow[0].step_seconds, memories, dispersion, busy)
+        bar_bridge(
+            key, ohlc[bar, 0], ohlc[bar, 1], ohlc[bar, 2], ohlc[bar, 3], busy, whole, scratch
+        )
         start = int(uniform(draw, 1) * (steps_per_bar - len(path) + 2))
         window_of_bar(whole, start, path)
+        window_of_bar(busy, start, market.activity[n])
+        for step in range(len(path) - 1):
+            market.deviation[n, step] = sigma[bar] * np.sqrt(market.activity[n, step])
         place_on_ladder(market, n, path[0])
+        episode.lowest = ohlc[bar, 2] - episode.base
+        episode.highest = ohlc[bar, 1] - episode.base
         episode.sigma = sigma[bar]
         episode.cluster = day[bar]
         episode.variance_slow = sigma[bar] ** 2
@@ -156,7 +194,10 @@ class BarSource:
         self._activity = _trailing_activity(bars.volume, past)
         self._sigma = _trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
         self._day = bars.start // _NANOSECONDS_PER_DAY
-        self._rate = config.market.flow.messages_per_second
+        arrivals = config.market.flow.arrivals
+        self._rate = arrivals.messages_per_second
+        self._memories = np.array(arrivals.activity_seconds)
+        self._dispersion = arrivals.activity_dispersion
 
     @staticmethod
     def _steps_per_bar(config: ExecutionConfig, reference: BarReference) -> int:
@@ -199,6 +240,8 @@ class BarSource:
             self._day,
             self._steps,
             self._rate,
+            self._memories,
+            self._dispersion,
         )
 
 

@@ -24,17 +24,27 @@ EPISODE = np.dtype(
         ("episode", np.int64),
         ("flow_key", np.uint64),
         ("cluster", np.int64),  # equal where paths share a day of bars, or the path itself
+        ("arrival_key", np.uint64),
         ("arrivals", np.int64),  # background messages drawn so far
+        ("candidates", np.int64),  # arrival times drawn, by the thinning of the Hawkes process
         ("clock", np.float64),
         ("next_arrival", np.float64),
+        ("next_leg", np.float64),  # when the baseline of arrivals changes next
+        ("baseline", np.float64),  # messages a second, without excitation
         ("next_pending", np.float64),
         ("pending_count", np.int64),
-        ("rate", np.float64),  # background messages a second
+        ("next_arbitrage", np.float64),
+        ("next_knot", np.float64),  # when the reference moves next
+        ("reference", np.float64),  # the path now, own impact left out, ladder ticks
+        ("rate", np.float64),  # usual background messages a second
         ("step_volume", np.float64),  # expected market volume of one step
         ("base", np.float64),
         ("sigma", np.float64),  # of the reference, ticks a step; hidden from actors
+        ("lowest", np.float64),  # the reference stays within, ladder ticks
+        ("highest", np.float64),
         ("impact", np.float64),  # ticks added to the reference by own fills
-        ("impact_per_unit", np.float64),
+        ("impact_scale", np.float64),  # ticks per root of a unit
+        ("impact_time", np.float64),  # to which the imbalances have decayed
         ("buy_volume", np.float64),  # background taker volume of the current step
         ("sell_volume", np.float64),
         # What a trader can keep of the past, as exponential averages over steps.
@@ -116,6 +126,22 @@ PENDING_FIELDS = 6
 AGGRESSIVE, PASSIVE, CANCEL = 1, 2, 3
 SMART = VENUE_COUNT  # as a venue: the router over all books
 
+# Fields of a background metaorder (int32).
+ORDERS_LEFT, SIGN = range(2)
+METAORDER_FIELDS = 2
+
+# Owners of resting background orders; own ones are 1 + their index.
+IMPATIENT, PATIENT = 0, -1
+FIRST_OWN = 1
+# Owners of takers on the tape: background flow is 0.
+OWN_TAKER, ARBITRAGEUR = -1, -2
+
+EXCITATIONS = 4  # exponential kernels of the arrivals
+IMBALANCES = 5  # decaying components of own impact
+DECAY, JUMP = range(2)
+WEIGHT = JUMP
+LAW_FIELDS = 2
+
 TABLE_SIZE = 1024  # entries of an inverse distribution table; a power of two
 LEVELS_SEEN = 5
 BID, ASK = 0, 1
@@ -127,6 +153,17 @@ FLOW = np.dtype(
         ("market_share", np.float64),
         ("cancel_per_order", np.float64),
         ("lean", np.float64),
+        ("baseline_share", np.float64),  # of arrivals that nothing excited
+        ("patient_share", np.float64),
+        ("patience", np.float64),
+        ("local_share", np.float64),
+        ("arbitrage_seconds", np.float64),
+        ("metaorders", np.int64),
+        ("metaorder_lean", np.float64),
+        ("informed_share", np.float64),
+        ("knot_seconds", np.float64),
+        ("knots_per_step", np.int64),
+        ("warmup_steps", np.int64),
         ("step_seconds", np.float64),
         ("ladder", np.int64),
         ("slots", np.int64),
@@ -140,10 +177,10 @@ FLOW = np.dtype(
 
 VENUES = np.dtype(
     [
-        ("latency", np.float64),
+        ("latency", np.float64),  # median, seconds
+        ("latency_dispersion", np.float64),
         ("maker_fee", np.float64),  # ticks per unit
         ("taker_fee", np.float64),
-        ("cumulative_weight", np.float64),
     ]
 )
 
@@ -157,20 +194,30 @@ class Market(NamedTuple):
     episodes: NDArray[Any]  # EPISODE [N]
     parents: NDArray[Any]  # PARENT [N]
     path: NDArray[np.float64]  # [N, horizon + 1], the reference at the step marks
+    knots: NDArray[np.float64]  # [N, (warmup + horizon) * knots a step + 1], between them too
+    activity: NDArray[np.float64]  # [N, horizon], of arrivals and variance, about 1
+    deviation: NDArray[np.float64]  # [N, horizon], of the reference over each step, ticks
+    excitation: NDArray[np.float64]  # [N, EXCITATIONS], messages a second
+    metaorders: NDArray[np.int32]  # [N, at work, METAORDER_FIELDS]
+    imbalances: NDArray[np.float64]  # [N, IMBALANCES], decaying signed own volume
     owned: NDArray[np.int32]  # [N, max_resting, OWNED_FIELDS]
     pending: NDArray[np.int32]  # [N, max_pending, PENDING_FIELDS]
     pending_time: NDArray[np.float64]  # [N, max_pending]
     depth: NDArray[np.int32]  # [N, VENUE_COUNT, 2, LEVELS_SEEN, 2], own orders taken out
     flow: NDArray[Any]  # FLOW [1]
     venues: NDArray[Any]  # VENUES [VENUE_COUNT]
-    offsets: NDArray[np.int32]  # [TABLE_SIZE]
+    offsets: NDArray[np.int32]  # [2, TABLE_SIZE], of impatient and of patient orders
     sizes: NDArray[np.int32]  # [TABLE_SIZE]
+    lengths: NDArray[np.int32]  # [TABLE_SIZE], market orders of a metaorder
+    chosen_venue: NDArray[np.int32]  # [TABLE_SIZE]
+    excitation_law: NDArray[np.float64]  # [EXCITATIONS, 2]: decay 1/s, jump of an arrival 1/s
+    impact_law: NDArray[np.float64]  # [IMBALANCES, 2]: decay 1/s, weight
 
 
 # What `state_dict` carries; the rest follows from the configuration.
 STATE_FIELDS = (
-    "tape", "tape_count", "episodes", "parents", "path",
-    "owned", "pending", "pending_time", "depth",
+    "tape", "tape_count", "episodes", "parents", "path", "knots", "activity", "deviation",
+    "excitation", "metaorders", "imbalances", "owned", "pending", "pending_time", "depth",
 )  # fmt: skip
 
 
@@ -190,45 +237,92 @@ def size_table(mean: float, dispersion: float) -> NDArray[np.int32]:
     return np.maximum(np.rint(sizes), 1.0).astype(np.int32)
 
 
+def length_table(exponent: float, longest: int) -> NDArray[np.int32]:
+    """Inverse distribution of a metaorder's number of orders: P(n > x) ~ x^-exponent, n >= 1."""
+    u = (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
+    return np.minimum(np.floor(u ** (-1.0 / exponent)), longest).astype(np.int32)
+
+
+def venue_table(weights: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Inverse distribution of the venue that a limit order goes to."""
+    u = (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
+    return np.searchsorted(np.cumsum(weights) / weights.sum(), u).astype(np.int32)
+
+
+def _flow_record(config: ExecutionConfig) -> NDArray[Any]:
+    """FLOW [1]: the numbers of the configuration that kernels read."""
+    flow, book = config.market.flow, config.market.book
+    metaorders = flow.metaorders
+    out = np.zeros(1, FLOW)
+    out["limit_share"] = flow.limit_share
+    out["market_share"] = flow.market_share
+    out["cancel_per_order"] = flow.cancel_share / flow.resting_orders
+    out["lean"] = flow.lean
+    out["baseline_share"] = 1.0 - flow.arrivals.branching
+    out["patient_share"] = flow.patient_share
+    out["patience"] = flow.patience
+    out["local_share"] = flow.local_share
+    out["arbitrage_seconds"] = flow.arbitrage_seconds
+    out["metaorders"] = metaorders.at_work
+    out["metaorder_lean"] = metaorders.lean
+    out["informed_share"] = metaorders.informed_share
+    knots = max(round(config.step_seconds / flow.knot_seconds), 1)
+    out["knot_seconds"] = config.step_seconds / knots
+    out["knots_per_step"] = knots
+    out["warmup_steps"] = flow.warmup_steps
+    out["step_seconds"] = config.step_seconds
+    out["ladder"] = book.ladder_levels
+    out["slots"] = book.slots
+    out["router_latency"] = config.market.router_latency_seconds
+    out["tick"] = config.market.tick
+    out["sweep_ticks"] = config.child.sweep_ticks
+    out["max_resting"] = config.child.max_resting
+    out["max_pending"] = 2 * config.child.max_resting + config.child.max_children
+    return out
+
+
 def allocate_market(config: ExecutionConfig, num: int) -> Market:
     """Arrays for `num` episodes under `config`, all empty."""
     flow, book = config.market.flow, config.market.book
-    max_resting = config.child.max_resting
-    max_pending = 2 * max_resting + config.child.max_children
+    parameters = _flow_record(config)
+    horizon = config.parent.horizon_steps
+    max_resting, max_pending = int(parameters["max_resting"][0]), int(parameters["max_pending"][0])
+    knots = (flow.warmup_steps + horizon) * int(parameters["knots_per_step"][0]) + 1
     # No message can trade more often than orders rest, so a ring of that size loses none.
     tape_rows = 1 << (VENUE_COUNT * book.slots - 1).bit_length()
-    parameters = np.zeros(1, FLOW)
-    parameters["limit_share"] = flow.limit_share
-    parameters["market_share"] = flow.market_share
-    parameters["cancel_per_order"] = flow.cancel_share / flow.resting_orders
-    parameters["lean"] = flow.lean
-    parameters["step_seconds"] = config.step_seconds
-    parameters["ladder"] = book.ladder_levels
-    parameters["slots"] = book.slots
-    parameters["router_latency"] = config.market.router_latency_seconds
-    parameters["tick"] = config.market.tick
-    parameters["sweep_ticks"] = config.child.sweep_ticks
-    parameters["max_resting"] = max_resting
-    parameters["max_pending"] = max_pending
     venues = np.zeros(VENUE_COUNT, VENUES)
-    weights = np.array([v.weight for v in config.market.venues])
     venues["latency"] = [v.latency_seconds for v in config.market.venues]
+    venues["latency_dispersion"] = [v.latency_dispersion for v in config.market.venues]
     venues["maker_fee"] = [v.maker_fee / config.market.tick for v in config.market.venues]
     venues["taker_fee"] = [v.taker_fee / config.market.tick for v in config.market.venues]
-    venues["cumulative_weight"] = np.cumsum(weights) / weights.sum()
+    scales = (flow.placement_scale, flow.placement_scale * flow.patient_distance)
+    offsets = [offset_table(flow.placement_exponent, s, flow.placement_limit) for s in scales]
+    rates = np.array(flow.arrivals.excitation_rates)
+    jumps = rates * flow.arrivals.branching / EXCITATIONS
+    decays = 1.0 / np.array(flow.impact.seconds)
     return Market(
         books=lob.allocate(num * VENUE_COUNT, book.ladder_levels, book.slots),
         tape=np.zeros((num, tape_rows, lob.TRADE_FIELDS), np.int32),
         tape_count=np.zeros(num, np.int64),
         episodes=np.zeros(num, EPISODE),
         parents=np.zeros(num, PARENT),
-        path=np.zeros((num, config.parent.horizon_steps + 1)),
+        path=np.zeros((num, horizon + 1)),
+        knots=np.zeros((num, knots)),
+        activity=np.ones((num, horizon)),
+        deviation=np.zeros((num, horizon)),
+        excitation=np.zeros((num, EXCITATIONS)),
+        metaorders=np.zeros((num, flow.metaorders.at_work, METAORDER_FIELDS), np.int32),
+        imbalances=np.zeros((num, IMBALANCES)),
         owned=np.zeros((num, max_resting, OWNED_FIELDS), np.int32),
         pending=np.zeros((num, max_pending, PENDING_FIELDS), np.int32),
         pending_time=np.zeros((num, max_pending)),
         depth=np.zeros((num, VENUE_COUNT, 2, LEVELS_SEEN, 2), np.int32),
         flow=parameters,
         venues=venues,
-        offsets=offset_table(flow.placement_exponent, flow.placement_scale, flow.placement_limit),
+        offsets=np.stack(offsets),
         sizes=size_table(flow.mean_size, flow.size_dispersion),
+        lengths=length_table(flow.metaorders.exponent, flow.metaorders.longest),
+        chosen_venue=venue_table(np.array([v.weight for v in config.market.venues])),
+        excitation_law=np.stack([rates, jumps], axis=1),
+        impact_law=np.stack([decays, np.array(flow.impact.weights)], axis=1),
     )

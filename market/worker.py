@@ -26,6 +26,7 @@ from market.own import (
     summarise_resting,
 )
 from market.pointers import record
+from market.random import PURPOSE_LATENCY, normal, stream_key
 from market.state import (
     ASK,
     BID,
@@ -91,6 +92,21 @@ def _router_latency(flow: Any, venues: Any) -> float:
     return flow.router_latency + slowest
 
 
+@inlined
+def _latency(desk: Desk, flow: Any, venues: Any, venue: int, step: int, number: int) -> float:
+    """Seconds until message `number` of this step reaches its venue (log-normal).
+
+    Keyed by step and number, so that what was sent before shifts no draw.
+    """
+    median = _router_latency(flow, venues) if venue == SMART else venues[venue].latency
+    spread = venues[0 if venue == SMART else venue].latency_dispersion
+    if spread == 0.0:
+        return median
+    episode = record(desk.episode)
+    key = stream_key(episode.seed, episode.episode, PURPOSE_LATENCY)
+    return median * math.exp(spread * normal(key, step * flow.max_pending + number))
+
+
 @kernel
 def _send_all(
     market: Market, n: int, desk: Desk, count: int, children: Any, cancels: Any, twice_mid: int
@@ -101,18 +117,17 @@ def _send_all(
     """
     flow, venues = market.flow[0], market.venues
     now = record(desk.episode).clock
+    step = record(desk.parent).step
     freed = now
     for index in range(flow.max_resting):
         if cancels[index] == 1:
-            arrival = now + venues[desk.owned[index * OWNED_FIELDS + VENUE]].latency
+            venue = desk.owned[index * OWNED_FIELDS + VENUE]
+            arrival = now + _latency(desk, flow, venues, venue, step, index)
             freed = max(freed, arrival)
             send_cancel(desk, flow, arrival, index)
     for index in range(count):
         child = children[index]
-        if child.venue == SMART:
-            latency = _router_latency(flow, venues)
-        else:
-            latency = venues[child.venue].latency
+        latency = _latency(desk, flow, venues, child.venue, step, flow.max_resting + index)
         sent = send(
             desk,
             flow,

@@ -115,7 +115,7 @@ def walk_book(env: BatchedExecution, n: int, venue: int, side: int) -> list[tupl
         if orders[slot, lob.SIDE] != side:
             continue
         while slot >= 0:
-            if orders[slot, lob.OWNER] == 0:
+            if orders[slot, lob.OWNER] < state.FIRST_OWN:
                 others += int(orders[slot, lob.QUANTITY])
             else:
                 own += int(orders[slot, lob.QUANTITY])

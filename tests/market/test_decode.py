@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from configs.market import VENUE_COUNT
 from envs.execution import BatchedExecution
+from market import book as lob
 from market import decode
-from market.state import AGGRESSIVE, ASK, BID, PASSIVE, SMART
+from market.state import AGGRESSIVE, ASK, BID, FIRST_OWN, PASSIVE, SMART
 from market.view import quote
 from signals.execution import AGENTS, EXECUTION
 from tests.market.episodes import (
@@ -263,8 +264,9 @@ def test_delay_sends_nothing_and_keeps_what_rests() -> None:
         assert orders.carry == before[n]["carry"]
     env.step(choice(env, decode.HOLD_CHILDREN))
     after = env.simulator.market.parents
-    # What was in flight arrives and rests, or takes.
-    assert np.all(after["resting"] + after["last_filled"] >= before["resting"])
+    # What was in flight arrives and rests, or takes; only the monitor's threshold cancels.
+    kept = after["resting"] + after["last_filled"] + after["last_cancelled"]
+    assert np.all(kept >= before["resting"])
     assert np.all(after["in_flight"] == 0)
     assert not after["stopped"].any()
 
@@ -295,9 +297,9 @@ def test_a_stop_completes_what_reduces_risk_and_abandons_the_rest() -> None:
     assert np.all(parents["abandoned"][~reduces] > 0)
     filled = parents["filled_passive"] + parents["filled_aggressive"]
     assert np.array_equal(filled + parents["abandoned"], parents["quantity"])
-    live = env.simulator.market.books.orders[:, :, 5]
-    quantity = env.simulator.market.books.orders[:, :, 3]
-    assert not ((live != 0) & (quantity > 0)).any()  # no own order is left in a book
+    orders = env.simulator.market.books.orders
+    own = (orders[:, :, lob.OWNER] >= FIRST_OWN) & (orders[:, :, lob.QUANTITY] > 0)
+    assert not own.any()  # no own order is left in a book
 
 
 def test_an_abandoned_remainder_is_charged_the_horizons_price_and_a_crossing() -> None:

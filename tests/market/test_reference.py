@@ -27,7 +27,8 @@ PAST = 5
 
 def bridge(seed: int, ohlc: tuple[float, float, float, float], steps: int) -> NDArray[np.float64]:
     out, scratch = np.full(steps + 1, np.nan), np.empty(steps + 1)
-    bar_bridge(np.uint64(seed), *ohlc, out, scratch)
+    pace = np.exp(np.random.default_rng(seed).normal(0.0, 0.7, steps))
+    bar_bridge(np.uint64(seed), *ohlc, pace, out, scratch)
     return out
 
 
@@ -92,9 +93,13 @@ def _high_first(path: NDArray[np.float64]) -> bool:
 
 
 def generated(seed: int, steps: int, volatility: list[float], switch: float) -> Any:
-    out = np.empty(steps + 1)
-    drift = np.zeros(len(volatility))
-    first = regime_path(np.uint64(seed), 0, np.array(volatility), drift, switch, out)
+    out, activity, deviation = np.empty(steps + 1), np.ones(steps), np.empty(steps)
+    drift, busyness = np.zeros(len(volatility)), np.arange(1.0, len(volatility) + 1.0)
+    levels = np.array(volatility)
+    first = regime_path(
+        np.uint64(seed), 0, levels, drift, busyness, switch, activity, deviation, out
+    )
+    assert np.array_equal(activity, busyness[np.searchsorted(levels, deviation)])
     return first, out
 
 
@@ -133,7 +138,10 @@ def test_the_generator_has_the_configured_annual_volatility() -> None:
     simulator.reset(np.arange(256), np.arange(256, dtype=np.uint64))
     moves = np.diff(np.log(simulator.market.path + simulator.market.episodes["base"][:, None]))
     per_year = reference.trading_seconds_per_year / config.step_seconds
-    assert np.sqrt(np.mean(moves**2) * per_year) == pytest.approx(0.3, rel=0.03)
+    # Busier steps move more; over the activity's own mean the volatility is what was asked.
+    pace = np.mean(moves**2 / simulator.market.activity)
+    assert np.sqrt(pace * per_year) == pytest.approx(0.3, rel=0.03)
+    assert np.mean(simulator.market.activity) == pytest.approx(1.0, abs=0.1)
     sigma = simulator.market.episodes["sigma"]
     expected = 0.3 / np.sqrt(per_year) * reference.price / config.market.tick
     assert sigma == pytest.approx(np.full(256, expected))

@@ -64,7 +64,7 @@ def signals(coefficient: float, rows: int) -> dict[str, NDArray[np.float64]]:
             market__book__ladder_levels=512,
             market__flow__resting_orders=16,
             market__flow__warmup_steps=1,
-            market__flow__messages_per_second=0.5,
+            market__flow__arrivals__messages_per_second=0.5,
         ),
         rows,
         paired_sides=True,
