@@ -133,7 +133,8 @@ def _integers(file: BinaryIO, name: str, most: int) -> NDArray[np.int64]:
         rows.append([cell for cell in cells if cell is not None])
         if len(rows) > most:
             break
-    return np.array(rows, np.int64).reshape(len(rows), -1)
+    width = len(rows[0]) if rows else _PER_LEVEL
+    return np.array(rows, np.int64).reshape(-1, width)
 
 
 def quotes_of_book(book: NDArray[np.int64]) -> NDArray[np.int64]:

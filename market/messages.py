@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from configs.errors import DataError
 from configs.messages import LOBSTER_PRICE_UNIT, MessagesConfig
 from market.message_checks import judge_order, judge_values
-from market.message_lives import UNKNOWN_REASONS, follow
+from market.message_lives import UNKNOWN_REASONS, Lives, follow
 from market.message_table import ADD, BadMessages, MessageTable
 
 _LOG = logging.getLogger(__name__)
@@ -114,19 +114,36 @@ def load_messages(config: MessagesConfig) -> Messages:
         counts.add_many(reason, rows.lines[places], (f"id {i}" for i in rows.order[places]))
     if bad.total and config.on_bad == "error":
         raise bad.error(table.read)
-    keep = lives.kept(strict)
-    if not keep.any():
+    kept = lives.kept(strict)
+    if not kept.any():
         raise DataError(
             f"{bad.name}: no message is left of {table.read} rows ({bad.total} bad): expected at"
             " least one; check the file and the messages' configuration"
         )
+    _log(bad, rejected)
+    return Messages(
+        **_columns(rows, lives, kept),
+        ids=lives.ids,
+        peak=lives.peak,
+        tick=config.tick,
+        source=bad.name,
+        fingerprint=fingerprint,
+        max_levels=config.max_ladder_levels,
+        report=MessagesReport(
+            table.read, int(kept.sum()), dict(bad.counts), dict(rejected.counts), lives.noted
+        ),
+    )
+
+
+def _log(bad: BadMessages, rejected: BadMessages) -> None:
     for reason in bad.counts:
         _LOG.warning("%s: left out %s", bad.name, bad.lines_of(reason))
     for reason in rejected.counts:
         _LOG.info("%s: not for the book: %s", bad.name, rejected.lines_of(reason))
-    report = MessagesReport(
-        table.read, int(keep.sum()), dict(bad.counts), dict(rejected.counts), lives.noted
-    )
+
+
+def _columns(rows: MessageTable, lives: Lives, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    """The columns of `Messages` for the rows that stay, read-only."""
     columns: dict[str, NDArray[Any]] = {
         "time": rows.time,
         "kind": rows.kind,
@@ -137,19 +154,10 @@ def load_messages(config: MessagesConfig) -> Messages:
         "side": rows.side,
         "lines": rows.lines,
     }
-    columns = {name: np.ascontiguousarray(values[keep]) for name, values in columns.items()}
+    columns = {name: np.ascontiguousarray(values[kept]) for name, values in columns.items()}
     for column in columns.values():
         column.flags.writeable = False
-    return Messages(
-        **columns,
-        ids=lives.ids,
-        peak=lives.peak,
-        tick=config.tick,
-        source=bad.name,
-        fingerprint=fingerprint,
-        max_levels=config.max_ladder_levels,
-        report=report,
-    )
+    return columns
 
 
 def _read(config: MessagesConfig, bad: BadMessages) -> tuple[MessageTable, str]:
@@ -158,9 +166,11 @@ def _read(config: MessagesConfig, bad: BadMessages) -> tuple[MessageTable, str]:
     path = config.path
     try:
         if not path.exists():
-            raise DataError(f"{path} does not exist: expected a CSV or Parquet file of messages")
+            raise DataError(
+                f"{path} does not exist: expected a CSV or Parquet file of messages; check the path"
+            )
         if not path.is_file():
-            raise DataError(f"{path} is no regular file: expected a CSV or Parquet file")
+            raise DataError(f"{path} is no regular file: name a CSV or Parquet file")
         with path.open("rb") as file:
             parquet = file.read(len(_PARQUET)) == _PARQUET
         if not parquet and path.suffix.lower() in (".parquet", ".pq"):
