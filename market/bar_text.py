@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -17,16 +15,7 @@ from configs.errors import DataError
 from market.bar_columns import ColumnMap, match_columns
 from market.bar_dates import StampReader
 from market.bar_table import VALUES, BadRows, BarTable, cut
-
-_DELIMITERS = ",;\t|"
-_UTF8_BOM = b"\xef\xbb\xbf"
-_FOREIGN = {
-    b"\x1f\x8b": "gzip-compressed: unpack it first",
-    b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed: unpack it first",
-}
+from market.text_lines import DELIMITERS, split, text_lines
 
 
 def read_text(path: Path, config: BarsConfig, bad: BadRows) -> tuple[BarTable, str]:
@@ -40,13 +29,13 @@ def read_text(path: Path, config: BarsConfig, bad: BadRows) -> tuple[BarTable, s
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        lines = _lines(file, config, bad.name, digest)
+        lines = text_lines(file, config.max_line_bytes, bad.name, digest, "bar")
         header = next(lines, None)
         if header is None:
             raise DataError(f"{bad.name} is empty: expected a header line and bars")
         number, text = header
-        delimiter = max(_DELIMITERS, key=text.count)
-        fields = _split(text, delimiter)
+        delimiter = max(DELIMITERS, key=text.count)
+        fields = split(text, delimiter)
         if fields is None or StampReader().read(fields[0]) is not None:
             raise DataError(
                 f"{bad.name}:{number} is {cut(text)}: expected a header that names the columns"
@@ -55,47 +44,6 @@ def read_text(path: Path, config: BarsConfig, bad: BadRows) -> tuple[BarTable, s
         columns = match_columns(fields, config.columns, bad.name)
         table = _Rows(columns, len(fields), delimiter, bad).read(lines, config.max_rows)
     return table, digest.hexdigest()
-
-
-def _lines(
-    file: BinaryIO, config: BarsConfig, name: str, digest: hashlib._Hash
-) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank."""
-    number = 0
-    while raw := file.readline(config.max_line_bytes + 1):
-        digest.update(raw)
-        number += 1
-        if number == 1:
-            for magic, meaning in _FOREIGN.items():
-                if raw.startswith(magic):
-                    raise DataError(f"{name} is {meaning}; expected CSV text or Parquet")
-            raw = raw.removeprefix(_UTF8_BOM)
-        if len(raw) > config.max_line_bytes:
-            raise DataError(
-                f"{name}:{number} is longer than {config.max_line_bytes} bytes: expected one bar"
-                " to a line; is it a CSV file?"
-            )
-        if b"\x00" in raw:
-            raise DataError(f"{name}:{number} holds a zero byte: expected CSV text, not binary")
-        try:
-            text = raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name}:{number} is not UTF-8 text (byte 0x{raw[error.start]:02x}): expected a"
-                " CSV file saved as UTF-8"
-            ) from None
-        if text.strip():
-            yield number, text
-
-
-def _split(text: str, delimiter: str) -> list[str] | None:
-    """The fields of a line; None where its quotes do not close."""
-    if '"' not in text:
-        return text.split(delimiter)
-    try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return None
 
 
 class _Rows:
@@ -130,7 +78,7 @@ class _Rows:
         )
 
     def _row(self, number: int, text: str) -> None:
-        cells = _split(text, self._delimiter)
+        cells = split(text, self._delimiter)
         if cells is None:
             self._bad.add("quotes that do not close", number)
             return

@@ -46,7 +46,9 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train a layer.", no_args_is_help=True)
 config_app = typer.Typer(help="Look at configurations.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
+market_app = typer.Typer(help="Markets, real and simulated.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(market_app, name="market")
 
 _ON_BAD_KEY = "env.market.reference.bars.on_bad"
 
@@ -169,6 +171,31 @@ def warm() -> None:
         env.reset()
         env.step(neutral_action(1))
     typer.echo(f"kernels ready in {time.perf_counter() - began:.1f} s, kept in {cache_folder()}")
+
+
+@market_app.command("replay")
+def market_replay(
+    file: Annotated[
+        Path, typer.Argument(help="LOBSTER messages, or rows of time, type, id, size, price, side.")
+    ],
+    book: Annotated[
+        Path | None, typer.Option(help="LOBSTER's order book file of the same rows, to compare.")
+    ] = None,
+    config: Annotated[
+        list[Path], typer.Option("--config", help="YAML file of columns, codes, units; repeatable.")
+    ] = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Replay a file of order messages through the book and say how far it agrees."""
+    from rich.console import Console
+
+    from configs.loading import load_config
+    from configs.messages import MessagesConfig
+    from trainers.market_commands import run_replay
+
+    settings = load_config(MessagesConfig, *config, {"path": str(file)}, overrides=override)
+    run_replay(settings, book, Console(), as_json)
 
 
 @config_app.command("show")
