@@ -7,7 +7,7 @@ for general stationary observations"; percentile interval: Efron 1979).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,9 @@ FEWEST_DRAWS = 0.9  # share of the draws that must give a number, or there is no
 FEWEST_IN_TAIL = 10  # values that an exponent is fitted to
 VARIANCE_FLOOR = 1e-12  # of the mean square: below it a variance is rounding
 EXPONENT_LIMIT = 3.0  # exponents are sought in plus and minus it
-EXPONENT_STEP = 0.01  # of the grid, before its best point is refined by a parabola
-ROWS_AT_ONCE = 4096  # rows of a fit held in memory together
+COARSE_STEP = 0.1  # of the first grid
+EXPONENT_STEP = 0.01  # of the grid around its best, which a parabola refines
+NUMBERS_AT_ONCE = 4_000_000  # weights of draws held in memory together
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,7 @@ def correlation(sums: Floats) -> Floats:
 
 def draws(blocks: int, config: FactsConfig) -> Floats:
     """How often each of `blocks` is drawn, [bootstrap_samples, blocks]; seeded by `config`."""
-    rng = np.random.default_rng([config.seed, blocks])
-    counts = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=config.bootstrap_samples)
-    return counts.astype(np.float64)
+    return next(_draws_in_parts(blocks, config.bootstrap_samples, config))
 
 
 def power_law_exponent(
@@ -178,8 +177,12 @@ def power_law_exponent(
     kinds, cluster = np.unique(labels, return_inverse=True)
     if kinds.size < FEWEST_BLOCKS:
         return Estimate(value)
-    drawn = fit_exponent(x, y[None], w * draws(kinds.size, config)[:, cluster])
-    return _with_interval(value, drawn, config)
+    at_once = max(NUMBERS_AT_ONCE // x.size, 1)
+    drawn = [
+        fit_exponent(x, y[None], w * counts[:, cluster])
+        for counts in _draws_in_parts(kinds.size, at_once, config)
+    ]
+    return _with_interval(value, np.concatenate(drawn), config)
 
 
 def power_law_scale(
@@ -203,26 +206,45 @@ def fit_exponent(x: Floats, y: Floats, weights: Floats) -> Floats:
         y: [draws, n] or [1, n].
         weights: [draws, n] or [1, n].
     """
-    grid = np.arange(-EXPONENT_LIMIT, EXPONENT_LIMIT + EXPONENT_STEP / 2, EXPONENT_STEP)
-    log_x = np.log(x / np.exp(np.log(x).mean()))
-    shape = (max(len(y), len(weights)), grid.size)
-    fitted, scale = np.zeros(shape), np.zeros(shape)
-    for first in range(0, x.size, ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
-        power = np.exp(np.outer(log_x[rows], grid))
-        fitted += (weights[:, rows] * y[:, rows]) @ power
-        scale += weights[:, rows] @ power**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = np.where((fitted > 0.0) & (scale > 0.0), fitted**2 / scale, 0.0)
-    best = gain.argmax(axis=1)
-    inside = (best > 0) & (best < grid.size - 1) & (gain.max(axis=1) > 0.0)
-    middle = np.clip(best, 1, grid.size - 2)
-    rows_ = np.arange(len(gain))
-    left, top, right = (gain[rows_, middle + k] for k in (-1, 0, 1))
+    order = np.argsort(x, kind="stable")
+    distinct, first = np.unique(x[order], return_index=True)
+    log_x = np.log(distinct) - np.log(distinct).mean()
+    weighted = np.add.reduceat((weights * y)[:, order], first, axis=1)
+    weight = np.add.reduceat(weights[:, order], first, axis=1)
+    grid = _exponents(-EXPONENT_LIMIT, EXPONENT_LIMIT, COARSE_STEP)
+    coarse = _gain(log_x, weighted, weight, grid)
+    near = grid[coarse.argmax(axis=1)]
+    grid = _exponents(near.min() - COARSE_STEP, near.max() + COARSE_STEP, EXPONENT_STEP)
+    gain = _gain(log_x, weighted, weight, grid)
+    best = np.clip(gain.argmax(axis=1), 1, grid.size - 2)
+    draw = np.arange(len(gain))
+    left, top, right = (gain[draw, best + k] for k in (-1, 0, 1))
     bend = left - 2.0 * top + right
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = np.where(bend < 0.0, 0.5 * (left - right) / bend, 0.0)
-    return np.where(inside, grid[middle] + shift * EXPONENT_STEP, np.nan)
+    found = grid[best] + np.clip(shift, -1.0, 1.0) * EXPONENT_STEP
+    return np.where((top > 0.0) & (np.abs(found) < EXPONENT_LIMIT), found, np.nan)
+
+
+def _exponents(low: float, high: float, step: float) -> Floats:
+    return low + step * np.arange(round((high - low) / step) + 1, dtype=np.float64)
+
+
+def _gain(log_x: Floats, weighted: Floats, weight: Floats, exponents: Floats) -> Floats:
+    """A^2 / B of every draw at every exponent, [draws, exponents]; 0 where A <= 0."""
+    power = np.exp(np.outer(log_x, exponents))
+    fitted, scale = weighted @ power, weight @ power**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((fitted > 0.0) & (scale > 0.0), fitted**2 / scale, 0.0)
+
+
+def _draws_in_parts(blocks: int, at_once: int, config: FactsConfig) -> Iterator[Floats]:
+    """The draws, `at_once` of them at a time, [<= at_once, blocks]."""
+    rng = np.random.default_rng([config.seed, blocks])
+    share = np.full(blocks, 1.0 / blocks)
+    for first in range(0, config.bootstrap_samples, at_once):
+        size = min(at_once, config.bootstrap_samples - first)
+        yield rng.multinomial(blocks, share, size=size).astype(np.float64)
 
 
 def _with_interval(value: float, drawn: Floats, config: FactsConfig) -> Estimate:

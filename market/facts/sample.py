@@ -166,7 +166,8 @@ def check(recording: Recording) -> None:
             raise DataError(f"{where}: {field.name} has shape {values.shape}, expected [n]")
     for clock, columns in _CLOCKS.items():
         times = getattr(recording, clock)
-        _refuse(where, clock, times, ~((times >= 0.0) & (times <= recording.seconds)), "in it")
+        outside = ~((times >= 0.0) & (times <= recording.seconds))
+        _refuse(where, clock, times, outside, f"within 0 and {recording.seconds:g}")
         _refuse(where, clock, times, np.diff(times, prepend=0.0) < 0.0, "ascending times")
         for name in columns:
             length = len(getattr(recording, name))
