@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from market.facts.intervals import VARIANCE_FLOOR, Estimate, correlation, of_sums
+from market.facts.intervals import VARIANCE_FLOOR, Estimate, correlation, of_sums, ratio
 from market.facts.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -38,20 +38,27 @@ def returns(sample: Sample, horizon: float) -> list[Floats]:
     return [mid[steps:] - mid[:-steps] for mid in sample.mids_each_second]
 
 
-def variance_rate(sample: Sample, horizon: float) -> Estimate:
-    """Mean squared change of the mid over `horizon`, per second: ticks^2 / s."""
-    sums = _return_sums(sample, horizon, lambda r: (r**2,))
-    return of_sums(sums, lambda s: s[:, 1] / s[:, 0] / horizon, sample.config, _no_returns(horizon))
-
-
-def volatility(sample: Sample) -> Estimate:
-    """Root of the variance a second of changes over a minute: ticks / sqrt(s)."""
-    sums = _return_sums(sample, VOLATILITY_SECONDS, lambda r: (r**2,))
+def volatility(sample: Sample, horizon: float = VOLATILITY_SECONDS) -> Estimate:
+    """Root of the mean squared change of the mid over `horizon`, a second: ticks / sqrt(s)."""
     return of_sums(
-        sums,
-        lambda s: np.sqrt(s[:, 1] / s[:, 0] / VOLATILITY_SECONDS),
+        _return_sums(sample, horizon, lambda r: (r**2,)),
+        lambda s: np.sqrt(ratio(s) / horizon),
         sample.config,
-        _no_returns(VOLATILITY_SECONDS),
+        _no_returns(horizon),
+    )
+
+
+def variance_growth(sample: Sample, horizon: float) -> Estimate:
+    """Variance of changes over `horizon`, a second, over that of 1 s changes; not centred.
+
+    Its interval draws both again together; `variance_ratio` has one of theory.
+    """
+    both = [_return_sums(sample, h, lambda r: (r**2,)) for h in (horizon, 1.0)]
+    return of_sums(
+        np.concatenate(both, axis=1),
+        lambda s: ratio(s[:, :2]) / horizon / ratio(s[:, 2:]),
+        sample.config,
+        _no_returns(horizon),
     )
 
 

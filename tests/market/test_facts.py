@@ -108,9 +108,9 @@ def test_nothing_is_measured_across_two_recordings() -> None:
     steps = rng.normal(0.0, 1.0, 4000)
     one = walk(steps[:2000])
     other = quoted(50_000.0 + np.concatenate([[0.0], np.cumsum(steps[2000:])]))
-    both = prices.variance_rate(pooled([one, other]), 10.0).value
-    apart = [prices.variance_rate(pooled([each]), 10.0).value for each in (one, other)]
-    assert both == pytest.approx(np.mean(apart), rel=1e-12)
+    both = prices.volatility(pooled([one, other]), 10.0).value
+    apart = [prices.volatility(pooled([each]), 10.0).value ** 2 for each in (one, other)]
+    assert both**2 == pytest.approx(np.mean(apart), rel=1e-12)
 
 
 def test_a_missing_mid_leaves_out_its_returns_alone() -> None:
@@ -121,7 +121,7 @@ def test_a_missing_mid_leaves_out_its_returns_alone() -> None:
     bid[100] = np.nan
     holed = dataclasses.replace(whole, bid=bid)
     kept = np.delete(steps, [99, 100])
-    assert prices.variance_rate(pooled([holed]), 1.0).value == pytest.approx((kept**2).mean())
+    assert prices.volatility(pooled([holed]), 1.0).value == pytest.approx(np.sqrt((kept**2).mean()))
 
 
 # Signs
