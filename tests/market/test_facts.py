@@ -94,6 +94,14 @@ def test_quote_noise_lowers_the_variance_ratio_as_it_should() -> None:
     assert signature.y[signature.x == 10.0] == pytest.approx(at_ten, rel=0.03)
 
 
+def test_a_steady_drift_grows_as_the_horizon() -> None:
+    """Changes of h s are h times those of 1 s: variance a second grows h-fold, exactly."""
+    sample = pooled([walk(np.full(1000, 0.5)), walk(np.full(2000, -0.5))])
+    assert prices.variance_ratio(sample).value == pytest.approx(300.0)
+    assert prices.variance_growth(sample, 20.0).value == pytest.approx(20.0)
+    assert prices.volatility(sample).value == pytest.approx(0.5 * np.sqrt(60.0))
+
+
 def test_volatility_that_switches_is_seen_in_absolute_returns() -> None:
     rng = np.random.default_rng(4)
     levels = np.where(np.arange(SECONDS) // 1000 % 2 == 0, 1.0, 3.0)
