@@ -101,8 +101,9 @@ class ImpactSample:
     unit: str = "ticks"
 
 
-def _measures() -> tuple[Measure, ...]:
-    rows = (
+MEASURES = tuple(
+    Measure(*row)
+    for row in (
         ("kurtosis_1s", "kurtosis of 1 s returns", "1", CONT, lambda s: prices.kurtosis(s, 1.0)),
         ("kurtosis_10s", "kurtosis of 10 s returns", "1", CONT, lambda s: prices.kurtosis(s, 10.0)),
         ("kurtosis_60s", "kurtosis of 60 s returns", "1", CONT, lambda s: prices.kurtosis(s, 60.0)),
@@ -269,10 +270,7 @@ def _measures() -> tuple[Measure, ...]:
             lambda s: trades.realised_spread(s, 10.0),
         ),
     )
-    return tuple(Measure(*row) for row in rows)
-
-
-MEASURES = _measures()
+)
 
 
 def facts(
