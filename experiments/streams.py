@@ -22,7 +22,6 @@ from market.replay import (
     PRICE,
     QUANTITY,
     SIDE,
-    open_book,
 )
 
 ADD_SHARE = 0.51
@@ -37,7 +36,7 @@ _DRAWS = 4
 @kernel
 def _generate(arrays: BookArrays, rows: NDArray[np.int32], seed: np.uint64) -> None:
     """Fill `rows` by playing them against a book, so that cancels name live orders."""
-    book = open_book(arrays)
+    book = lob.first_book(arrays)
     trades = np.zeros((1, lob.TRADE_FIELDS), np.int32)
     count = np.zeros(1, np.int64)
     tape = Tape(pointer(trades), pointer(count), 0)

@@ -7,6 +7,9 @@ of arrival, and a swap-remove list of live orders makes a random cancel O(1). A
 handle carries the slot's generation, so that the handle of an order that is gone
 never touches the order that has its slot now.
 
+Only limit, market and immediate-or-cancel orders live here, and icebergs, which `take`
+shows again. Every other type is built over this module in `market.matching`.
+
 Layout after the ladder engines measured in the project's notes; the field's own
 description of the data structure is in Gould et al., "Limit order books" (2013).
 """
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.kernels import inlined, kernel
-from market.pointers import leading_zeros, shifted, trailing_zeros
+from market.pointers import either, leading_zeros, pointer, shifted, trailing_zeros
 
 BUY = 1
 SELL = -1
@@ -30,10 +33,15 @@ ORDER_FIELDS = 8
 # Fields of a level row (int32).
 HEAD, TAIL, DEPTH, COUNT = range(4)
 LEVEL_FIELDS = 4
-# Fields of a book's header row (int32). FRESH is the first slot never used since
-# the reset, so that a reset need not relink the free list.
-BEST_BID, BEST_ASK, FREE, FRESH, LIVE_COUNT, LEVELS, SLOTS, BOOK = range(8)
+# Fields of a book's header row (int32). EXTENDED is 1 once an order with extra fields has
+# rested. FRESH is the first slot never used since the reset: the list of live slots goes
+# on with the free ones up to there, the latest freed first, so a reset relinks nothing.
+BEST_BID, BEST_ASK, EXTENDED, FRESH, LIVE_COUNT, LEVELS, SLOTS, BOOK = range(8)
 HEADER_FIELDS = 8
+# Fields of an extra row (int64), which counts where STAMP is its order's generation.
+# HIDDEN and PEAK belong to icebergs, the last four to what `market.matching` adds.
+STAMP, HIDDEN, PEAK, ACCOUNT, EXPIRY, LIMIT_PRICE, ARRIVAL, TYPE = range(8)
+EXTRA_FIELDS = 8
 # Fields of a trade row (int32).
 MAKER, TAKER, TRADE_PRICE, TRADE_QUANTITY, TRADE_BOOK, TAKER_SIDE = range(6)
 TRADE_FIELDS = 6
@@ -65,6 +73,7 @@ class Book(NamedTuple):
     bits: Any
     live: Any
     header: Any
+    extra: Any
 
 
 class Tape(NamedTuple):
@@ -83,6 +92,7 @@ class BookArrays(NamedTuple):
     bits: NDArray[np.uint64]  # [books, levels / 64]
     live: NDArray[np.int32]  # [books, slots]
     header: NDArray[np.int32]  # [books, HEADER_FIELDS]
+    extra: NDArray[np.int64]  # [books, slots, EXTRA_FIELDS]
 
 
 def allocate(books: int, levels: int, slots: int) -> BookArrays:
@@ -93,16 +103,30 @@ def allocate(books: int, levels: int, slots: int) -> BookArrays:
         bits=np.zeros((books, levels // WORD_BITS), np.uint64),
         live=np.zeros((books, slots), np.int32),
         header=np.zeros((books, HEADER_FIELDS), np.int32),
+        extra=np.zeros((books, slots, EXTRA_FIELDS), np.int64),
     )
+    arrays.extra[:, :, STAMP] = NONE
     arrays.levels[:, :, HEAD] = NONE
     arrays.levels[:, :, TAIL] = NONE
     arrays.header[:, BEST_BID] = NONE
     arrays.header[:, BEST_ASK] = levels
-    arrays.header[:, FREE] = NONE
     arrays.header[:, LEVELS] = levels
     arrays.header[:, SLOTS] = slots
     arrays.header[:, BOOK] = np.arange(books)
     return arrays
+
+
+@inlined
+def first_book(arrays: BookArrays) -> Book:
+    """Pointers to the first book of `arrays`: the one place that makes a `Book` of arrays."""
+    return Book(
+        pointer(arrays.orders),
+        pointer(arrays.levels),
+        pointer(arrays.bits),
+        pointer(arrays.live),
+        pointer(arrays.header),
+        pointer(arrays.extra),
+    )
 
 
 @inlined
@@ -114,6 +138,7 @@ def book_at(base: Book, index: int, levels: int, slots: int) -> Book:
         shifted(base.bits, index * (levels >> _WORD_SHIFT)),
         shifted(base.live, index * slots),
         shifted(base.header, index * HEADER_FIELDS),
+        shifted(base.extra, index * slots * EXTRA_FIELDS),
     )
 
 
@@ -169,7 +194,7 @@ def reset_book(book: Book) -> None:
         book.orders[book.live[index] * ORDER_FIELDS + GENERATION] += 1
     book.header[BEST_BID] = NONE
     book.header[BEST_ASK] = levels
-    book.header[FREE] = NONE
+    book.header[EXTENDED] = 0
     book.header[FRESH] = 0
     book.header[LIVE_COUNT] = 0
 
@@ -179,6 +204,12 @@ def handle_of(book: Book, slot: int) -> int:
     """The handle of the live order in `slot`."""
     generation = book.orders[slot * ORDER_FIELDS + GENERATION] & _GENERATION_MASK
     return (generation << _GENERATION_SHIFT) | slot
+
+
+@inlined
+def place_of(handle: int) -> int:
+    """The slot that a handle names, whether or not its order lives; 0 for none."""
+    return max(handle, 0) & _SLOT_MASK
 
 
 @inlined
@@ -208,18 +239,17 @@ def _empty_level(book: Book, price: int) -> None:
 
 @inlined
 def _release(book: Book, slot: int) -> None:
-    """Give a slot back: off the live list, onto the free list, generation up."""
+    """Give a slot back: its place among the live ones to the last, generation up."""
     row = slot * ORDER_FIELDS
     last = book.header[LIVE_COUNT] - 1
     index = book.orders[row + LIVE]
     moved = book.live[last]
     book.live[index] = moved
+    book.live[last] = slot
     book.orders[moved * ORDER_FIELDS + LIVE] = index
     book.header[LIVE_COUNT] = last
     book.orders[row + GENERATION] += 1
     book.orders[row + QUANTITY] = 0
-    book.orders[row + NEXT] = book.header[FREE]
-    book.header[FREE] = slot
 
 
 @inlined
@@ -231,14 +261,11 @@ def remove(book: Book, slot: int) -> int:
     before = book.orders[row + PREV]
     after = book.orders[row + NEXT]
     level = price * LEVEL_FIELDS
-    if before >= 0:
-        book.orders[before * ORDER_FIELDS + NEXT] = after
-    else:
-        book.levels[level + HEAD] = after
-    if after >= 0:
-        book.orders[after * ORDER_FIELDS + PREV] = before
-    else:
-        book.levels[level + TAIL] = before
+    # Chosen addresses instead of branches, which a random cancel would make hard to guess.
+    head = shifted(book.levels, level + HEAD)
+    tail = shifted(book.levels, level + TAIL)
+    either(before >= 0, shifted(book.orders, before * ORDER_FIELDS + NEXT), head)[0] = after
+    either(after >= 0, shifted(book.orders, after * ORDER_FIELDS + PREV), tail)[0] = before
     book.levels[level + DEPTH] -= quantity
     book.levels[level + COUNT] -= 1
     if book.levels[level + COUNT] == 0:
@@ -257,14 +284,13 @@ def rest(book: Book, side: int, price: int, quantity: int, owner: int) -> int:
     level = price * LEVEL_FIELDS
     if book.levels[level + DEPTH] > _MOST - quantity:
         return REJECTED_FULL
-    slot = book.header[FREE]
-    if slot >= 0:
-        book.header[FREE] = book.orders[slot * ORDER_FIELDS + NEXT]
-    else:
-        slot = book.header[FRESH]
-        if slot >= book.header[SLOTS]:
+    live = book.header[LIVE_COUNT]
+    if live == book.header[FRESH]:
+        if live >= book.header[SLOTS]:
             return REJECTED_FULL
-        book.header[FRESH] = slot + 1
+        book.header[FRESH] = live + 1
+        book.live[live] = live
+    slot = book.live[live]
     row = slot * ORDER_FIELDS
     tail = book.levels[level + TAIL]
     book.orders[row + NEXT] = NONE
@@ -273,9 +299,7 @@ def rest(book: Book, side: int, price: int, quantity: int, owner: int) -> int:
     book.orders[row + QUANTITY] = quantity
     book.orders[row + SIDE] = side
     book.orders[row + OWNER] = owner
-    live = book.header[LIVE_COUNT]
     book.orders[row + LIVE] = live
-    book.live[live] = slot
     book.header[LIVE_COUNT] = live + 1
     book.levels[level + TAIL] = slot
     book.levels[level + DEPTH] += quantity
@@ -295,38 +319,86 @@ def rest(book: Book, side: int, price: int, quantity: int, owner: int) -> int:
 
 
 @inlined
+def is_extended(book: Book, slot: int) -> bool:
+    """Whether the extra row of a live order counts."""
+    generation = book.orders[slot * ORDER_FIELDS + GENERATION]
+    return book.extra[slot * EXTRA_FIELDS + STAMP] == generation
+
+
+@kernel
+def show_again(book: Book, slot: int) -> bool:
+    """Show the next peak of an iceberg whose displayed quantity is gone, at its level's back.
+
+    False, with nothing done, where nothing is hidden. A peak is cut where the depth of
+    the level would pass int32.
+    """
+    extra = slot * EXTRA_FIELDS
+    if not is_extended(book, slot) or book.extra[extra + HIDDEN] == 0:
+        return False
+    row = slot * ORDER_FIELDS
+    level = book.orders[row + PRICE] * LEVEL_FIELDS
+    depth = book.levels[level + DEPTH] - book.orders[row + QUANTITY]
+    shown = min(book.extra[extra + PEAK], book.extra[extra + HIDDEN], _MOST - depth)
+    book.extra[extra + HIDDEN] -= shown
+    book.orders[row + QUANTITY] = shown
+    book.levels[level + DEPTH] = depth + shown
+    after = book.orders[row + NEXT]
+    if after >= 0:  # an iceberg at the front: the caller takes from nowhere else
+        last = book.levels[level + TAIL]
+        book.levels[level + HEAD] = after
+        book.orders[after * ORDER_FIELDS + PREV] = NONE
+        book.orders[last * ORDER_FIELDS + NEXT] = slot
+        book.orders[row + PREV] = last
+        book.orders[row + NEXT] = NONE
+        book.levels[level + TAIL] = slot
+    return True
+
+
+@inlined
 def take(book: Book, tape: Tape, side: int, limit: int, quantity: int, owner: int) -> int:
     """Match an incoming order of `side` up to price `limit`. Returns what is left.
 
     Fills are written to the tape in the order in which they happen: best price
     first, earliest order first.
     """
+    best = BEST_ASK if side == BUY else BEST_BID
+    bound = book.header[LEVELS] - 1 if side == BUY else 0
+    limit = bound if (limit - bound) * side > 0 else limit
     while quantity > 0:
-        price = book.header[BEST_ASK] if side == BUY else book.header[BEST_BID]
-        if side == BUY:
-            if price > limit or price >= book.header[LEVELS]:
-                break
-        elif price < limit or price < 0:
+        price = book.header[best]
+        # An empty side stands beyond the ladder, where no limit reaches.
+        if (price - limit) * side > 0:
             break
         level = price * LEVEL_FIELDS
         slot = book.levels[level + HEAD]
         row = slot * ORDER_FIELDS
         resting = book.orders[row + QUANTITY]
-        filled = min(resting, quantity)
-        quantity -= filled
         trade = (tape.count[0] & tape.mask) * TRADE_FIELDS
+        tape.count[0] += 1
         tape.rows[trade + MAKER] = book.orders[row + OWNER]
         tape.rows[trade + TAKER] = owner
         tape.rows[trade + TRADE_PRICE] = price
-        tape.rows[trade + TRADE_QUANTITY] = filled
         tape.rows[trade + TRADE_BOOK] = book.header[BOOK]
         tape.rows[trade + TAKER_SIDE] = side
-        tape.count[0] += 1
-        if filled == resting:
-            remove(book, slot)
+        if quantity < resting:
+            tape.rows[trade + TRADE_QUANTITY] = quantity
+            book.orders[row + QUANTITY] = resting - quantity
+            book.levels[level + DEPTH] -= quantity
+            return 0
+        tape.rows[trade + TRADE_QUANTITY] = resting
+        quantity -= resting
+        if book.header[EXTENDED] != 0 and show_again(book, slot):
+            continue
+        after = book.orders[row + NEXT]
+        book.levels[level + HEAD] = after
+        book.levels[level + DEPTH] -= resting
+        book.levels[level + COUNT] -= 1
+        if after >= 0:
+            book.orders[after * ORDER_FIELDS + PREV] = NONE
         else:
-            book.orders[row + QUANTITY] = resting - filled
-            book.levels[level + DEPTH] -= filled
+            book.levels[level + TAIL] = NONE
+            _empty_level(book, price)
+        _release(book, slot)
     return quantity
 
 

@@ -49,15 +49,8 @@ def desk_at(market: Market, n: int) -> Desk:
     books = market.books
     tape_rows = market.tape.shape[1]
     levels, slots = books.levels.shape[1], books.orders.shape[1]
-    base = Book(
-        pointer(books.orders),
-        pointer(books.levels),
-        pointer(books.bits),
-        pointer(books.live),
-        pointer(books.header),
-    )
     return Desk(
-        lob.book_at(base, n * VENUE_COUNT, levels, slots),
+        lob.book_at(lob.first_book(books), n * VENUE_COUNT, levels, slots),
         Tape(
             shifted(pointer(market.tape), n * tape_rows * lob.TRADE_FIELDS),
             shifted(pointer(market.tape_count), n),

@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -64,3 +65,45 @@ def record(typingctx: Any, base: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
     return base.dtype(base), codegen
+
+
+@intrinsic
+def either(typingctx: Any, condition: Any, first: Any, second: Any) -> Any:
+    """The pointer `first` where `condition` holds, else `second`, chosen without a branch."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        chosen = context.cast(builder, args[0], signature.args[0], types.boolean)
+        return builder.select(chosen, args[1], args[2])
+
+    return first(condition, first, second), codegen
+
+
+@intrinsic
+def opaque(typingctx: Any, number: Any) -> Any:
+    """An int64 of which the compiler knows nothing, so that it builds no branch on it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = context.cast(builder, args[0], signature.args[0], types.int64)
+        kind = ir.FunctionType(whole.type, [whole.type])
+        return builder.asm(kind, "", "=r,0", [whole], False)
+
+    return types.int64(number), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, base: Any, offset: Any) -> Any:
+    """Ask for the cache line of element `offset`; never faults, whatever the offset."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start, count = args
+        address = builder.gep(start, [context.cast(builder, count, signature.args[1], types.intp)])
+        word = ir.IntType(32)
+        address = builder.bitcast(address, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # For writing, to be kept in every cache, data.
+        hints = [ir.Constant(word, value) for value in (1, 3, 1)]
+        builder.call(function, [address, *hints])
+        return context.get_dummy_value()
+
+    return types.void(base, offset), codegen

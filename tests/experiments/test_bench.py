@@ -99,7 +99,7 @@ def test_the_book_is_compared_with_the_reference_for_equality(
     assert figures["replay_equal"]["value"] == 1.0
     assert figures["replay_equal"]["met"] is True
     speed_row = figures["replay_messages_per_s"]
-    assert speed_row["target"] == 30.0
+    assert speed_row["target"] == 60.0
     assert speed_row["ratio"] == pytest.approx(speed_row["value"] / speed_row["reference_value"])
 
 

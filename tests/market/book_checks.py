@@ -110,7 +110,13 @@ def digest(arrays: BookArrays, index: int = 0) -> str:
     out = hashlib.sha256()
     header = arrays.header[index].copy()
     header[lob.BOOK] = 0
-    rows: list[NDArray[Any]] = [arrays.orders, arrays.levels, arrays.bits, arrays.live]
+    rows: list[NDArray[Any]] = [
+        arrays.orders,
+        arrays.levels,
+        arrays.bits,
+        arrays.live,
+        arrays.extra,
+    ]
     for part in rows:
         out.update(np.ascontiguousarray(part[index]).tobytes())
     out.update(header.tobytes())
@@ -134,13 +140,8 @@ def queue_of(arrays: BookArrays, index: int, price: int) -> list[int]:
 
 
 def _free_slots(arrays: BookArrays, index: int) -> list[int]:
-    orders, header = arrays.orders[index], arrays.header[index]
-    free: list[int] = []
-    slot = int(header[lob.FREE])
-    while slot != lob.NONE:
-        free.append(slot)
-        assert len(free) <= len(orders), "the free list is a cycle"
-        slot = int(orders[slot, lob.NEXT])
+    header = arrays.header[index]
+    free: list[int] = arrays.live[index, header[lob.LIVE_COUNT] : header[lob.FRESH]].tolist()
     return free
 
 

@@ -17,14 +17,13 @@ from market.replay import (
     QUANTITY,
     SIDE,
     _apply,
-    open_book,
 )
 
 
 @kernel
 def nth_book(arrays: BookArrays, index: int) -> Book:
     """Book number `index` of `arrays`."""
-    base = open_book(arrays)
+    base = lob.first_book(arrays)
     return lob.book_at(base, index, arrays.levels.shape[1], arrays.orders.shape[1])
 
 

@@ -60,6 +60,9 @@ def _install() -> None:
     pointers.shifted = lambda base, offset: CheckedPointer(base.flat, base.start + offset)
     pointers.trailing_zeros = _trailing_zeros
     pointers.leading_zeros = _leading_zeros
+    pointers.either = lambda condition, first, second: first if condition else second
+    pointers.opaque = int
+    pointers.prefetch = lambda base, offset: None
 
 
 def _replay_all() -> None:
