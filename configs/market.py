@@ -54,7 +54,7 @@ class ArrivalConfig(Config):
         (20.0, 120.0, 900.0), description="memory of the three processes in the log activity"
     )
     activity_dispersion: NonNegativeFloat = Field(
-        0.7, le=2.0, description="sigma of the log activity, all three together"
+        0.6, le=2.0, description="sigma of the log activity, all three together"
     )
 
 

@@ -60,7 +60,7 @@ def _age_of_change(desk: Desk, flow: Any, before: Any, traded: bool, born: Any) 
         if live > before[venue]:
             born[venue, book.live[live - 1]] = now
         elif live < before[venue] and not traded:
-            return now - born[venue, book.header[lob.FREE]]
+            return now - born[venue, book.live[live]]
     return np.nan
 
 

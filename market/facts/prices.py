@@ -83,11 +83,17 @@ def kurtosis_fall(sample: Sample) -> Estimate:
 
 
 def absolute_memory(sample: Sample, lag_seconds: float) -> Estimate:
-    """Correlation of absolute 10 s changes with those `lag_seconds` (>= 10) after their start."""
+    """Correlation of absolute 10 s changes with those `lag_seconds` (>= 10) after their start.
+
+    In units of each recording's own mean: hours of different volatility, pooled, would
+    otherwise pass for clustering within an hour.
+    """
     lag = round(lag_seconds / GRID_SECONDS)
     sums = np.zeros((sample.blocks, 6))
     for index, change in enumerate(returns(sample, CLUSTERING_SECONDS)):
         size = np.abs(change)
+        level = float(np.nanmean(size)) if np.isfinite(size).any() else 0.0
+        size = size / level if level > 0.0 else size
         sums += sample.pair_sums(index, _starts(size, CLUSTERING_SECONDS), size, lag)
     reason = f"fewer than two pairs of 10 s returns {lag_seconds:g} s apart, or no mid that moved"
     return of_sums(sums, correlation, sample.config, reason)
