@@ -68,7 +68,7 @@ from market.history_layout import (
 from market.kernels import inlined, kernel
 from market.message_table import ADD, CROSS, DELETE, EXECUTE, HALT, HIDDEN, REDUCE
 from market.pointers import pointer
-from market.replay import open_book
+from market.book import first_book
 
 _ALWAYS = 2**31 - 1  # arrival of what stands behind every displayed order of its price
 _BEFORE_THE_START = -1
@@ -324,7 +324,7 @@ def depth_behind(arrays: HistoryArrays, out: NDArray[np.float64]) -> bool:
 
     False, and nothing added, where a side is empty.
     """
-    book = open_book(arrays.book)
+    book = first_book(arrays.book)
     bid, ask, levels = book.header[lob.BEST_BID], book.header[lob.BEST_ASK], book.header[lob.LEVELS]
     if bid < 0 or ask >= levels:
         return False

@@ -11,7 +11,7 @@ from market import book as lob
 from market.book import Book, BookArrays
 from market.kernels import kernel
 from market.pointers import pointer
-from market.replay import open_book
+from market.book import first_book
 
 # Fields of a row of the stream (int32). ORDER is NONE where the book does not take it.
 KIND, ORDER, SIZE, PRICE, SIDE = range(5)
@@ -122,7 +122,7 @@ def open_history(arrays: HistoryArrays) -> History:
         pointer(arrays.price),
         pointer(arrays.handles),
         pointer(arrays.added),
-        open_book(arrays.book),
+        first_book(arrays.book),
         pointer(arrays.own),
         pointer(arrays.live),
         pointer(arrays.fills),

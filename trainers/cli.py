@@ -198,6 +198,47 @@ def market_replay(
     run_replay(settings, book, Console(), as_json)
 
 
+@market_app.command("report")
+def market_report(
+    real: Annotated[
+        Path | None, typer.Option(help="Messages of a real market, to stand beside.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The HTML page.")] = Path("market-report.html"),
+    hours: Annotated[int, typer.Option(help="Hours to simulate.", min=1, max=1000)] = 16,
+    paths: Annotated[
+        int, typer.Option(help="Paths of the impact curves; 0 leaves them out.", min=0)
+    ] = 256,
+    config: ConfigFiles = [],  # noqa: B006
+    preset: Presets = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    facts: Annotated[
+        list[str], typer.Option("--facts", metavar="A.B=C", help="Set a range; repeatable.")
+    ] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Of the first hour.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the stylised facts of the simulated market and write them to one HTML page."""
+    _need("train", ("matplotlib",))
+    from rich.console import Console
+
+    from configs.facts import FactsConfig
+    from configs.loading import load_config
+    from configs.messages import MessagesConfig
+    from configs.train import load_train_config
+    from trainers.market_survey import SurveyRequest, run_report
+
+    request = SurveyRequest(
+        env=load_train_config("execution", preset, config, override, None).env,
+        facts=load_config(FactsConfig, overrides=facts),
+        real=None if real is None else load_config(MessagesConfig, {"path": str(real)}),
+        output=output,
+        hours=hours,
+        paths=paths,
+        seed=seed,
+    )
+    run_report(request, Console(), as_json)
+
+
 @config_app.command("show")
 def config_show(
     layer: Annotated[str, typer.Argument(help="The layer.")] = "execution",
