@@ -94,9 +94,7 @@ def _value_judges(tick: float | None) -> dict[str, Judge]:
         NOT_FINITE: lambda f: np.isfinite(f[values]).all(axis=1),
         NOT_POSITIVE: lambda f: ~(f[prices] <= 0).any(axis=1),
         NEGATIVE_VOLUME: lambda f: ~(f["volume"] < 0),
-        LOW_ABOVE: lambda f: (
-            ~(f["low"] > f[["open", "high", "close"]].min(axis=1))
-        ),
+        LOW_ABOVE: lambda f: ~(f["low"] > f[["open", "high", "close"]].min(axis=1)),
         HIGH_BELOW: lambda f: ~(f["high"] < f[["open", "close"]].max(axis=1)),
     }
     if tick is not None:

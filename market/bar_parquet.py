@@ -236,7 +236,9 @@ def _floats(column: Any, header: str, name: str) -> NDArray[np.float64]:
         raise DataError(
             f"{name}: column '{header}' has the type {column.type}: expected numbers"
         ) from None
-    return np.asarray(pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(
+        pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64
+    )
 
 
 def _digest(path: Path) -> str:
