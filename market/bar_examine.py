@@ -24,6 +24,7 @@ from market.bar_findings import (
     fault_findings,
     gap_findings,
     in_the_future,
+    no_line_end,
     outlier_finding,
     overlapping,
     roll_finding,
@@ -131,7 +132,7 @@ def _examine(study: _Study, now: int) -> DataReport:
     zone = _settle_zone(study, wall, minutes)
     before = study.bad.copy()
     rows, excluded, _ = good_rows(study.table, study.assumed, study.bad)
-    study.findings += fault_findings(study.bad)
+    study.findings += [*fault_findings(study.bad), no_line_end(study.table, study.bad)]
     figures: dict[str, Any] = {
         "path": str(study.config.path),
         "read": study.table.read,

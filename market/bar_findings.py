@@ -14,7 +14,7 @@ from market.bar_dates import NS_PER_DAY, wall_clock
 from market.bar_report import Finding, Kind, Place
 from market.bar_sessions import Gaps, Sessions
 from market.bar_suspects import VOLUME, Jump, Outlier, Stretch
-from market.bar_table import BadRows
+from market.bar_table import BadRows, BarTable
 from market.bar_text import CUT_SHORT
 from market.bar_zones import NS_PER_MINUTE
 from market.bars import Rows
@@ -110,6 +110,14 @@ def clock(ns: int) -> str:
 def day_of(days: int) -> date:
     """The date of a number of days since 1970."""
     return (_EPOCH + timedelta(days=days)).date()
+
+
+def no_line_end(table: BarTable, bad: BadRows) -> Finding:
+    """A last line that may be cut short, which nothing in it shows."""
+    line = None if CUT_SHORT in bad.counts else table.unended
+    places = () if line is None else (Place(line, "the file ends without a line end"),)
+    remedy = "its last number may be cut short: compare it with the source"
+    return Finding("no_line_end", "last line unended", Kind.NOTE, len(places), places, remedy)
 
 
 def zero_volume(bars: Located) -> Finding:

@@ -6,6 +6,7 @@ each is for a person to look at.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ OPEN, HIGH, LOW, CLOSE, VOLUME = range(len(VALUES))
 
 NORMAL = 0.6745
 """Median absolute deviation of a normal variable, in standard deviations."""
+
+PARKINSON = 2.0 * math.sqrt(math.log(2.0))
+"""Root mean square of the range of a random walk, in its standard deviations (Parkinson, 1980)."""
 
 _SESSIONS_AROUND = 500
 _MIN_SESSIONS = 20
@@ -227,7 +231,8 @@ def outliers(values: Floats, sessions: Sessions, known: Bools) -> list[Outlier]:
         return []
     close, open_ = values[:, CLOSE], values[:, OPEN]
     move = np.r_[0.0, _ratio(close[1:], close[:-1])]
-    scale = _local_scale(move, known)
+    width = _ratio(values[:, HIGH], values[:, LOW]) / PARKINSON
+    scale = np.maximum(_local_scale(move, known), _local_scale(width * NORMAL, known))
     before = np.r_[open_[:1], close[:-1]]
     after = np.r_[np.where(known[1:], open_[1:], close[:-1]), close[-1:]]
     top = np.maximum.reduce([open_, close, before, after])
