@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ _STREAMED = 1 << 20
 _BYTES_PER_VALUE = 64
 """Bytes that a stamp or a number may unpack to; a tiny file can unpack to far more."""
 _SPARE = 1 << 20
+_FOOTER = 1 << 26
+"""Bytes of the largest footer that is read; it describes columns and holds no bars."""
 
 Column = NDArray[np.int64]
 
@@ -62,7 +66,21 @@ class _Wanted:
         return [*self.time, *self.values]
 
 
+def _check_footer(path: Path, name: str) -> None:
+    """Refuse a footer of a length that no table of bars has, before it is read."""
+    tail = struct.Struct(f"<I{len(MAGIC)}s")
+    with path.open("rb") as file:
+        file.seek(-min(tail.size, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    if len(end) == tail.size and tail.unpack(end)[0] > _FOOTER:
+        raise DataError(
+            f"{name} is not a whole Parquet file (a footer of {tail.unpack(end)[0]} bytes):"
+            " write or fetch it again"
+        )
+
+
 def _read(path: Path, config: BarsConfig, bad: BadRows) -> BarTable:
+    _check_footer(path, bad.name)
     with pq.ParquetFile(path) as file:
         wanted = _wanted(file.schema_arrow, config, bad.name)
         texts = [name for name in wanted.time if _is_text(file.schema_arrow.field(name).type)]
@@ -205,6 +223,8 @@ class _Parts:
         self, times: list[Any], rows: Column
     ) -> tuple[Column, Column, NDArray[np.bool_], NDArray[np.bool_]]:
         """Stamps written as text, in both readings, and which rows could be read."""
+        if len(times) == 1 and pa.types.is_dictionary(times[0].type):
+            return self._distinct(times[0], rows)
         day = np.full(len(rows), MISSING, dtype=np.int64)
         month, aware = day.copy(), np.zeros(len(rows), dtype=np.bool_)
         readable = np.zeros(len(rows), dtype=np.bool_)
@@ -219,6 +239,31 @@ class _Parts:
             readable[row] = True
             day[row], month[row], aware[row] = stamp.day_first, stamp.month_first, stamp.aware
         return day, month, aware, readable
+
+    def _distinct(
+        self, column: Any, rows: Column
+    ) -> tuple[Column, Column, NDArray[np.bool_], NDArray[np.bool_]]:
+        """The same for texts held as a dictionary: each distinct one is read once."""
+        texts = column.dictionary
+        # The last entry stands for what is null or cannot be read.
+        day = np.full(len(texts) + 1, MISSING, dtype=np.int64)
+        month, aware = day.copy(), np.zeros(len(day), dtype=np.bool_)
+        readable = np.zeros(len(day), dtype=np.bool_)
+        for code in range(len(texts)):
+            stamp = self._reader.read(str(texts[code].as_py()))
+            if stamp is not None:
+                readable[code] = True
+                day[code], month[code], aware[code] = (
+                    stamp.day_first,
+                    stamp.month_first,
+                    stamp.aware,
+                )
+        filled = pc.fill_null(column.indices.cast(pa.int64()), len(texts))
+        codes = filled.to_numpy(zero_copy_only=False)
+        unread = np.flatnonzero(~readable[codes])
+        shown = (cut(str(column[int(row)].as_py() or "")) for row in unread)
+        self._bad.add_many("no date and time that can be read", rows[unread], shown)
+        return day[codes], month[codes], aware[codes], readable[codes]
 
 
 def _timestamps(column: Any) -> Column:

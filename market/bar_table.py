@@ -70,11 +70,14 @@ class BadRows:
         shown = {reason: list(rows) for reason, rows in self._shown.items()}
         return BadRows(self.name, self.unit, dict(self.counts), shown)
 
-    def add_many(self, reason: str, lines: Iterable[int], details: Iterable[str] = ()) -> None:
-        """Count rows of one reason; `details` may cover the first few alone."""
+    def add_many(self, reason: str, lines: NDArray[np.int64], details: Iterable[str] = ()) -> None:
+        """Count rows of one reason; of `details` only the first few are drawn."""
         remarks = iter(details)
-        for line in lines:
+        for line in lines[:_SHOWN]:
             self.add(reason, int(line), next(remarks, ""))
+        rest = len(lines[_SHOWN:])
+        if rest:
+            self.counts[reason] += rest
 
     @property
     def total(self) -> int:

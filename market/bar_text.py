@@ -33,6 +33,9 @@ _FOREIGN = {
 _TELLING_ROWS = 20
 """Rows of equal decimals after which a last row with fewer is taken to be cut."""
 
+_SPARE_LINES = 100_000
+"""Empty lines that a file may have beyond one for each other line."""
+
 CUT_SHORT = "cut short at the end of the file"
 
 
@@ -116,10 +119,10 @@ def text_lines(
             yield Line(number, text, raw.endswith(b"\n"))
             continue
         blank += 1
-        if blank > config.max_rows:
+        if blank > _SPARE_LINES + number // 2:
             raise DataError(
-                f"{name} has more than {config.max_rows} empty lines: expected bars; is it a CSV"
-                " file?"
+                f"{name} has {blank} empty lines among its first {number}: expected bars; is it"
+                " a CSV file?"
             )
 
 

@@ -501,3 +501,23 @@ def test_the_sample_is_seen_through(sample_bars_path: Path) -> None:
     assert report.finding("outliers").count == 2  # both are news
     assert report.finding("gaps").count == 0
     assert loads(report) == 56_083 - 3_120
+
+
+@pytest.mark.parametrize(
+    ("minutes", "count", "weekends"), [(1440, 1500, False), (60, 5000, True), (1, 20_000, True)]
+)
+def test_clean_files_of_other_lengths_have_nothing_to_find(
+    tmp_path: Path, minutes: int, count: int, weekends: bool
+) -> None:
+    random = np.random.default_rng(minutes)
+    times = [datetime(2021, 1, 4) + timedelta(minutes=minutes * k) for k in range(2 * count)]
+    times = [time for time in times if weekends or time.weekday() < 5][:count]
+    close = 100 * np.exp(np.cumsum(random.standard_t(5, count) * 0.0003 * np.sqrt(minutes)))
+    open_ = np.r_[close[:1], close[:-1]]
+    high, low = np.maximum(open_, close) * 1.0005, np.minimum(open_, close) * 0.9995
+    volume = np.exp(random.normal(6, 0.5, count))
+    bars = Synthetic(times, np.column_stack([open_, high, low, close, volume]))
+    report = check_lines(tmp_path, bars.lines())
+    assert found(report) == {}
+    assert report.bar_minutes == minutes
+    assert loads(report) == count
