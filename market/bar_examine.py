@@ -34,7 +34,7 @@ from market.bar_findings import (
 from market.bar_layout import LayoutGuess, guess_layout
 from market.bar_parquet import MAGIC
 from market.bar_report import DataReport, Finding, Kind, SessionFigures, Verdict, settings_of
-from market.bar_sessions import find_gaps, find_sessions
+from market.bar_sessions import Gaps, Sessions, find_gaps, find_sessions
 from market.bar_suspects import (
     Jump,
     Stretch,
@@ -278,9 +278,13 @@ def _look(study: _Study, bars: Located, zone: ZoneGuess, now: int, minutes: int)
         outlier_finding(bars, outliers(rows.values, sessions, follows)),
     ]
     _suggest(study, bars, stretches + _runs(future), rolls)
+    return _session_figures(sessions, gaps, zone)
+
+
+def _session_figures(sessions: Sessions, gaps: Gaps, zone: ZoneGuess) -> SessionFigures:
     return SessionFigures(
         count=len(sessions.first),
-        zone=bars.zone,
+        zone=sessions.zone,
         exchange=zone.hours.name if zone.hours else None,
         open=_time(sessions.open),
         close=_time(sessions.close),

@@ -27,6 +27,7 @@ _MOST = 0.9
 _NUMBERS = 10
 """Columns of numbers that are tried as prices; combinations of more would take long."""
 
+_COMMA = re.compile(r"^\s*-?\d+,\d+\s*$", re.ASCII)
 _CLOCK = re.compile(r"^\s*\d{1,2}:\d{2}(:\d{2})?", re.ASCII)
 
 
@@ -66,7 +67,8 @@ def guess_layout(path: Path, config: BarsConfig, name: str) -> LayoutGuess:
         except DataError as error:
             unnamed = error
         else:
-            return LayoutGuess(TextLayout(delimiter, True, len(first), columns), (said,))
+            layout = TextLayout(delimiter, True, len(first), columns)
+            return LayoutGuess(layout, (said,), problem=_decimal_commas(texts[1:], layout))
     rows = [split(text, delimiter) or [] for text in (texts if bare else texts[1:])]
     found = columns_by_content([row for row in rows if len(row) == len(first)])
     if found is None and not bare:
@@ -78,6 +80,16 @@ def guess_layout(path: Path, config: BarsConfig, name: str) -> LayoutGuess:
         )
     layout = TextLayout(delimiter, not bare, len(first), found)
     return _told(layout, first, said, bare)
+
+
+def _decimal_commas(texts: Sequence[str], layout: TextLayout) -> str | None:
+    """What to do about numbers such as 12,5, where the file writes most of them so."""
+    rows = [split(text, layout.delimiter) or [] for text in texts]
+    cells = [row[i] for row in rows if len(row) == layout.width for i in layout.columns.values]
+    commas = sum(_COMMA.match(cell) is not None for cell in cells)
+    if commas <= len(cells) // 2:
+        return None
+    return "its numbers have a decimal comma: write them with a decimal point"
 
 
 def _told(layout: TextLayout, first: Sequence[str], said: str, bare: bool) -> LayoutGuess:

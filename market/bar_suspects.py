@@ -49,7 +49,11 @@ _REVERSED_DEVIATIONS = 10.0
 _LOCAL = 230
 """Bars over which the local scale of moves is taken."""
 
+_TAKEN_BACK = "a move of {:+.2%} that the next bar takes back"
+
 _TINY = 1e-12
+_LARGEST = 700.0
+"""The largest log ratio whose exponential is a float."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -243,20 +247,17 @@ def outliers(values: Floats, sessions: Sessions, known: Bools) -> list[Outlier]:
     undone[:-1] = np.minimum(np.abs(move[:-1]), np.abs(move[1:])) * opposite
     found: dict[int, Outlier] = {}
     for why, size, least in (
-        (
-            "a move of {:+.2%} that the next bar takes back",
-            undone * np.sign(move),
-            _REVERSED_DEVIATIONS,
-        ),
+        (_TAKEN_BACK, undone * np.sign(move), _REVERSED_DEVIATIONS),
         ("a price {:.2%} beyond the bars beside it", wick, _WICK_DEVIATIONS),
         ("a move of {:+.2%}", move, _MOVE_DEVIATIONS),
     ):
         beyond = np.abs(size) / scale
         for row in np.flatnonzero(known & (beyond > least)):
-            share = float(np.expm1(min(float(size[row]), 700.0)))
+            if why != _TAKEN_BACK and row - 1 in found and undone[row - 1] > 0:
+                continue  # the way back of the move before
+            share = float(np.expm1(min(float(size[row]), _LARGEST)))
             found.setdefault(int(row), Outlier(int(row), float(beyond[row]), why.format(share)))
-    taken_back = {row + 1 for row, outlier in found.items() if "takes back" in outlier.why}
-    return [found[row] for row in sorted(found) if row not in taken_back]
+    return [found[row] for row in sorted(found)]
 
 
 def _local_scale(move: Floats, known: Bools) -> Floats:
