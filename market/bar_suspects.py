@@ -32,7 +32,9 @@ _PARTLY_OFF = 2.0
 _LEAST_OFF = 5
 _BACK = 3
 """A stretch begins where five sessions in a row trade under a fifth (or over five times) of
-the median of two years around; it ends before three in a row within a factor of two."""
+what is usual two years around; it ends before three in a row within a factor of two."""
+_UPPER_QUARTILE = 0.75
+_AT_ONCE = 1 << 12
 
 _JUMP_DEVIATIONS = 8.0
 _JUMP_BARS = 2.0
@@ -92,7 +94,7 @@ def volume_stretches(values: Floats, sessions: Sessions) -> list[Stretch]:
     total = sessions.total(np.minimum(values[:, VOLUME], np.finfo(np.float64).max / len(values)))
     if len(first) < _MIN_SESSIONS:
         return []
-    usual = _median_around(total, _SESSIONS_AROUND)
+    usual = _usual_around(total, _SESSIONS_AROUND)
     if (usual <= 0.0).any():
         return []  # a file without volume: it tells nothing
     ratio = np.maximum(total, _TINY) / usual
@@ -140,15 +142,20 @@ def _runs(factor: Floats) -> list[tuple[int, int]]:
     return runs
 
 
-def _median_around(values: Floats, window: int) -> Floats:
-    """The median of the `window` values around each, fewer at the ends."""
+def _usual_around(values: Floats, window: int) -> Floats:
+    """The upper quartile of the `window` values around each, fewer at the ends.
+
+    Splices are thin: the quartile stands until three quarters of what is around are.
+    """
     half = min(window // 2, len(values) - 1)
     padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
     around = np.empty(len(values))
-    step = 1 << 12
-    for at in range(0, len(values), step):
-        views = sliding_window_view(padded[at : at + step + 2 * half], 2 * half + 1)
-        around[at : at + step] = np.nanmedian(views, axis=1)
+    for at in range(0, len(values), _AT_ONCE):
+        views = sliding_window_view(padded[at : at + _AT_ONCE + 2 * half], 2 * half + 1)
+        ranked = np.sort(views, axis=1)  # what is beyond the ends comes last
+        there = np.isfinite(ranked).sum(axis=1)
+        place = np.ceil(_UPPER_QUARTILE * (there - 1)).astype(np.int64)
+        around[at : at + _AT_ONCE] = ranked[np.arange(len(ranked)), place]
     return around
 
 

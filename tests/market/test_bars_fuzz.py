@@ -89,7 +89,7 @@ def test_any_bytes(path: Path, raw: bytes, header: bool, bad: str) -> None:
     check(path, on_bad=bad)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     text=st.lists(lines, max_size=12),
     zone=zones,
@@ -205,7 +205,7 @@ forms = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(
     count=st.integers(1, 400),
     form=forms,

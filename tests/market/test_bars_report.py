@@ -350,3 +350,15 @@ def test_clean_files_of_other_lengths_have_nothing_to_find(
     assert found(report) == {}
     assert report.bar_minutes == minutes
     assert loads(report) == count
+
+
+def test_a_splice_that_is_a_third_of_the_file_is_still_found(
+    sample_bars_path: Path, tmp_path: Path
+) -> None:
+    text = sample_bars_path.read_bytes().splitlines(keepends=True)
+    part = tmp_path / "part.csv"
+    part.write_bytes(b"".join([text[0], *text[36_001:46_001]]))
+    report = check(part)
+    assert report.settings["exclude"] == [{"start": "2023-12-12", "end": "2024-06-20"}]
+    assert report.settings["rolls"] == ["2023-09-12"]
+    assert report.finding("outliers").count == 0
