@@ -18,6 +18,17 @@ from market.bar_table import PRICES, VALUES, BadRows
 TICK_TOLERANCE = 1e-4
 """Share of a tick by which a price may miss the grid: rounding of decimals, no more."""
 
+_CHUNK = 1 << 17
+"""Rows judged at once: pandera lists every failure, some hundred bytes each."""
+
+ORDER = "stamp out of order"
+REPEATED = "stamp given twice"
+NOT_FINITE = "not a finite number"
+NOT_POSITIVE = "price not positive"
+NEGATIVE_VOLUME = "volume negative"
+LOW_ABOVE = "low above open, high or close"
+HIGH_BELOW = "high below open or close"
+
 Judge = Callable[[pd.DataFrame], Any]
 """Given the frame, a boolean Series: True where the row passes."""
 
@@ -46,17 +57,15 @@ def judge_order(
     start: NDArray[np.int64], lines: NDArray[np.int64], bad: BadRows
 ) -> NDArray[np.bool_]:
     """Which rows [n] rise in time, no stamp twice. Of rows out of order the fewer go."""
-    order = "stamp out of order"
-    frame = pd.DataFrame({"start": start})
     astray = _astray(start)
     in_place = start[~astray]
     repeated = np.zeros(len(start), dtype=np.bool_)
     repeated[np.flatnonzero(~astray)[1:]] = in_place[1:] == in_place[:-1]
     judges: dict[str, Judge] = {
-        order: lambda f: pd.Series(~astray, index=f.index),
-        "stamp given twice": lambda f: pd.Series(~repeated, index=f.index),
+        ORDER: lambda f: ~f["astray"],
+        REPEATED: lambda f: ~f["repeated"],
     }
-    good, reason = _judge(frame, judges)
+    good, reason = _judge(pd.DataFrame({"astray": astray, "repeated": repeated}), judges)
     for name in judges:
         rows = np.flatnonzero(reason == name)
         bad.add_many(name, lines[rows], (_utc(start[row]) for row in rows))
@@ -82,13 +91,11 @@ def _value_judges(tick: float | None) -> dict[str, Judge]:
     """The checks of a row in order; each returns True where a row passes."""
     prices, values = list(PRICES), list(VALUES)
     judges: dict[str, Judge] = {
-        "not a finite number": lambda f: np.isfinite(f[values]).all(axis=1),
-        "price not positive": lambda f: ~(f[prices] <= 0).any(axis=1),
-        "volume negative": lambda f: ~(f["volume"] < 0),
-        "low above open, high or close": lambda f: (
-            ~(f["low"] > f[["open", "high", "close"]].min(axis=1))
-        ),
-        "high below open or close": lambda f: ~(f["high"] < f[["open", "close"]].max(axis=1)),
+        NOT_FINITE: lambda f: np.isfinite(f[values]).all(axis=1),
+        NOT_POSITIVE: lambda f: ~(f[prices] <= 0).any(axis=1),
+        NEGATIVE_VOLUME: lambda f: ~(f["volume"] < 0),
+        LOW_ABOVE: lambda f: ~(f["low"] > f[["open", "high", "close"]].min(axis=1)),
+        HIGH_BELOW: lambda f: ~(f["high"] < f[["open", "close"]].max(axis=1)),
     }
     if tick is not None:
         judges[f"price off the tick of {tick:g}"] = lambda f: ~off_tick(f[prices], tick).any(axis=1)
@@ -110,14 +117,15 @@ def _judge(
     )
     good = np.ones(len(frame), dtype=np.bool_)
     reason = np.full(len(frame), "", dtype=object)
-    try:
-        schema.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        for name in reversed(judges):
-            rows = cases.loc[cases["check"] == name, "index"].dropna().unique().astype(np.int64)
-            good[rows] = False
-            reason[rows] = name
+    for first in range(0, len(frame), _CHUNK):
+        try:
+            schema.validate(frame.iloc[first : first + _CHUNK], lazy=True)
+        except pa.errors.SchemaErrors as errors:
+            cases = errors.failure_cases
+            for name in reversed(judges):
+                rows = cases.loc[cases["check"] == name, "index"].dropna().unique().astype(np.int64)
+                good[rows] = False
+                reason[rows] = name
     return good, reason
 
 

@@ -170,14 +170,42 @@ def settle(
     )
 
 
+def more_plausible(table: BarTable) -> tuple[bool, bool]:
+    """Where a file does not settle it: whether day-first is likelier, and whether that is sure.
+
+    Likelier is the reading with fewer stamps that do not exist or go back, then the one
+    with the shorter steps. It is sure where the other has such stamps and this one fewer.
+    """
+    broken = {first: _broken(stamps) for first, stamps in _readings(table).items()}
+    faults = {first: int(rows.sum()) for first, rows in broken.items()}
+    if faults[True] != faults[False]:
+        return faults[True] < faults[False], True
+    steps = {first: _usual_step(stamps) for first, stamps in _readings(table).items()}
+    return steps[True] <= steps[False], False
+
+
+def _readings(table: BarTable) -> dict[bool, NDArray[np.int64]]:
+    return {True: table.day_first, False: table.month_first}
+
+
+def _usual_step(stamps: NDArray[np.int64]) -> float:
+    steps = np.diff(stamps[stamps != MISSING])
+    return float(np.median(np.abs(steps))) if len(steps) else 0.0
+
+
 def _first_break(stamps: NDArray[np.int64]) -> int | None:
     """The first row whose stamp does not exist or goes back by more than a clock change."""
+    broken = np.flatnonzero(_broken(stamps))
+    return int(broken[0]) if len(broken) else None
+
+
+def _broken(stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Rows [n] whose stamp does not exist or goes back by more than a clock change."""
     missing = stamps == MISSING
     back = np.zeros(len(stamps), dtype=np.bool_)
     ahead = np.maximum.accumulate(stamps)
     back[1:] = stamps[1:] < ahead[:-1] - _CLOCK_CHANGE
-    broken = np.flatnonzero(missing | back)
-    return int(broken[0]) if len(broken) else None
+    return missing | back
 
 
 def _wall(ns: np.int64 | int) -> str:
@@ -217,3 +245,9 @@ def _utc(index: pd.DatetimeIndex, zone: str, *, first: bool) -> NDArray[np.int64
     ambiguous = np.full(len(index), first)
     local = index.tz_localize(zone, ambiguous=ambiguous, nonexistent="NaT")
     return np.asarray(local.asi8, dtype=np.int64)
+
+
+def wall_clock(start: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
+    """What the clocks of `zone` show at UTC `start`, both int64 ns [n] since 1970."""
+    index = pd.DatetimeIndex(start.view("M8[ns]"), tz="UTC").tz_convert(zone)
+    return np.asarray(index.tz_localize(None).asi8, dtype=np.int64)

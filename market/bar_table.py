@@ -31,6 +31,8 @@ class BarTable:
         values: float64 [n, 5], open, high, low, close, volume; NaN where no number.
         unit: "line" or "row", for messages.
         read: data rows of the file, those in `bad` included.
+        unended: line of the last row where the file ends without a line end: the last
+            number of such a row may be cut short, which nothing in it shows.
     """
 
     lines: NDArray[np.int64]
@@ -40,6 +42,7 @@ class BarTable:
     values: NDArray[np.float64]
     unit: str
     read: int
+    unended: int | None = None
 
 
 @dataclass
@@ -58,11 +61,23 @@ class BadRows:
         if len(shown) < _SHOWN:
             shown.append((line, detail))
 
-    def add_many(self, reason: str, lines: Iterable[int], details: Iterable[str] = ()) -> None:
-        """Count rows of one reason; `details` may cover the first few alone."""
+    def first(self, reason: str) -> tuple[tuple[int, str], ...]:
+        """Line and detail of the first few rows of a reason, in the order they were met."""
+        return tuple(self._shown.get(reason, ()))
+
+    def copy(self) -> BadRows:
+        """Another count that goes on from this one."""
+        shown = {reason: list(rows) for reason, rows in self._shown.items()}
+        return BadRows(self.name, self.unit, dict(self.counts), shown)
+
+    def add_many(self, reason: str, lines: NDArray[np.int64], details: Iterable[str] = ()) -> None:
+        """Count rows of one reason; of `details` only the first few are drawn."""
         remarks = iter(details)
-        for line in lines:
+        for line in lines[:_SHOWN]:
             self.add(reason, int(line), next(remarks, ""))
+        rest = len(lines[_SHOWN:])
+        if rest:
+            self.counts[reason] += rest
 
     @property
     def total(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from market.bar_table import BadRows, BarTable
+    from market.bar_text import TextLayout
 
 
 @dataclass(frozen=True)
@@ -71,31 +72,40 @@ def load_bars(config: BarsConfig) -> Bars:
             are bad (with `on_bad: error`), or no bar is left.
     """
     # pandas and pandera take a second to import, which only real bars should cost.
-    from market.bar_checks import check_spacing, judge_order, judge_values
-    from market.bar_dates import localise, settle
-    from market.bar_table import MISSING, BadRows
+    from market.bar_table import BadRows
 
     bad = BadRows(str(config.path))
-    table, fingerprint = _read(config, bad)
-    wall, dayfirst = settle(table, config.dayfirst, bad.name)
-    start = localise(wall, table.aware, config.timezone, table.lines, bad)
-    rows = _Rows(start, table.lines, table.values).where(start != MISSING)
-    inside = _excluded(rows.start, config)
-    rows = rows.where(~inside)
-    rows = rows.where(judge_values(rows.values, rows.lines, config, bad))
-    rows = rows.where(judge_order(rows.start, rows.lines, bad))
+    table, fingerprint = read_table(config, bad)
+    return clean_bars(table, config, bad, fingerprint)
+
+
+def clean_bars(table: BarTable, config: BarsConfig, bad: BadRows, fingerprint: str) -> Bars:
+    """The bars among the rows that were read: all steps of `load_bars` but the reading.
+
+    Args:
+        table: rows as read.
+        config: what `load_bars` was given.
+        bad: counts of the reading, which go on here.
+        fingerprint: SHA-256 of the file's content.
+
+    Raises:
+        DataError: see `load_bars`.
+    """
+    from market.bar_checks import check_spacing
+
+    rows, outside, dayfirst = good_rows(table, config, bad)
     if bad.total and config.on_bad == "error":
         raise bad.error(table.read)
     still = (rows.values[:, -1] == 0.0) & config.drop_zero_volume
     rows = rows.where(~still)
     if not len(rows.start):
-        raise DataError(_nothing_left(table, bad, int(inside.sum()), int(still.sum())))
+        raise DataError(_nothing_left(table, bad, outside, int(still.sum())))
     check_spacing(rows.start, rows.lines, config, table.unit, bad.name)
     report = BarsReport(
         read=table.read,
         kept=len(rows.start),
         dropped=dict(bad.counts),
-        excluded=int(inside.sum()),
+        excluded=outside,
         zero_volume=int(still.sum()),
         rolls_adjusted=_adjust_rolls(rows.start, rows.values, config),
         dayfirst=dayfirst,
@@ -103,19 +113,41 @@ def load_bars(config: BarsConfig) -> Bars:
     return _bars(rows, bad.name, fingerprint, report)
 
 
+def good_rows(table: BarTable, config: BarsConfig, bad: BadRows) -> tuple[Rows, int, bool | None]:
+    """The rows that hold bars, how many lay in excluded windows, and the order of the dates.
+
+    Rows that hold none are counted in `bad`.
+
+    Raises:
+        DataError: the dates cannot be settled.
+    """
+    from market.bar_checks import judge_order, judge_values
+    from market.bar_dates import localise, settle
+    from market.bar_table import MISSING
+
+    wall, dayfirst = settle(table, config.dayfirst, bad.name)
+    start = localise(wall, table.aware, config.timezone, table.lines, bad)
+    rows = Rows(start, table.lines, table.values).where(start != MISSING)
+    inside = excluded(rows.start, config)
+    rows = rows.where(~inside)
+    rows = rows.where(judge_values(rows.values, rows.lines, config, bad))
+    rows = rows.where(judge_order(rows.start, rows.lines, bad))
+    return rows, int(inside.sum()), dayfirst
+
+
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """Rows that are still in: start int64 [n], lines int64 [n], values float64 [n, 5]."""
 
     start: NDArray[np.int64]
     lines: NDArray[np.int64]
     values: NDArray[np.float64]
 
-    def where(self, rows: NDArray[np.bool_]) -> _Rows:
-        return _Rows(self.start[rows], self.lines[rows], self.values[rows])
+    def where(self, rows: NDArray[np.bool_]) -> Rows:
+        return Rows(self.start[rows], self.lines[rows], self.values[rows])
 
 
-def _bars(rows: _Rows, source: str, fingerprint: str, report: BarsReport) -> Bars:
+def _bars(rows: Rows, source: str, fingerprint: str, report: BarsReport) -> Bars:
     start = rows.start
     open_, high, low, close, volume = (np.ascontiguousarray(c) for c in rows.values.T)
     for column in (start, open_, high, low, close, volume):
@@ -123,7 +155,16 @@ def _bars(rows: _Rows, source: str, fingerprint: str, report: BarsReport) -> Bar
     return Bars(start, open_, high, low, close, volume, source, fingerprint, report)
 
 
-def _read(config: BarsConfig, bad: BadRows) -> tuple[BarTable, str]:
+def read_table(
+    config: BarsConfig, bad: BadRows, layout: TextLayout | None = None
+) -> tuple[BarTable, str]:
+    """The rows of the configured file before anything is judged, and its SHA-256.
+
+    `layout` says how the rows of a text file are laid out; else its header does.
+
+    Raises:
+        DataError: there is no such file, or it is none of bars.
+    """
     from market.bar_parquet import MAGIC, read_parquet
     from market.bar_text import read_text
 
@@ -140,7 +181,10 @@ def _read(config: BarsConfig, bad: BadRows) -> tuple[BarTable, str]:
             parquet = file.read(len(MAGIC)) == MAGIC
         if not parquet and path.suffix.lower() in (".parquet", ".pq"):
             raise DataError(f"{path} does not begin as Parquet does: write or fetch it again")
-        table, fingerprint = (read_parquet if parquet else read_text)(path, config, bad)
+        if parquet:
+            table, fingerprint = read_parquet(path, config, bad)
+        else:
+            table, fingerprint = read_text(path, config, bad, layout)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
@@ -151,11 +195,11 @@ def _read(config: BarsConfig, bad: BadRows) -> tuple[BarTable, str]:
     return table, fingerprint
 
 
-def _excluded(start: NDArray[np.int64], config: BarsConfig) -> NDArray[np.bool_]:
+def excluded(start: NDArray[np.int64], config: BarsConfig) -> NDArray[np.bool_]:
     """Which bars [n] start inside an excluded window."""
     inside = np.zeros(len(start), dtype=np.bool_)
     for window in config.exclude:
-        first, after = (_midnight(day, config.timezone) for day in (window.start, window.end))
+        first, after = (midnight(day, config.timezone) for day in (window.start, window.end))
         inside |= (start >= first) & (start < after)
     return inside
 
@@ -174,7 +218,7 @@ def _adjust_rolls(start: NDArray[np.int64], values: NDArray[np.float64], config:
     raw = prices.copy()
     factor, adjusted, first = 1.0, 0, len(start)
     for day in config.rolls:
-        row = int(np.searchsorted(start, _midnight(day, config.timezone)))
+        row = int(np.searchsorted(start, midnight(day, config.timezone)))
         if row in (0, len(start)) or any(w.start <= day < w.end for w in config.exclude):
             continue
         factor *= raw[row - 1, -1] / raw[row, 0]
@@ -192,7 +236,7 @@ def _adjust_rolls(start: NDArray[np.int64], values: NDArray[np.float64], config:
     return adjusted
 
 
-def _midnight(day: date, zone: str) -> int:
+def midnight(day: date, zone: str) -> int:
     """The first moment of a day in a zone, ns since 1970 UTC."""
     import pandas as pd
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market import book as lob
-from market.book import BUY, Book
+from market.book import BUY, Book, first_book
 from market.history_layout import (
     ADDS,
     AT_BEST,
@@ -68,7 +68,6 @@ from market.history_layout import (
 from market.kernels import inlined, kernel
 from market.message_table import ADD, CROSS, DELETE, EXECUTE, HALT, HIDDEN, REDUCE
 from market.pointers import pointer
-from market.book import first_book
 
 _ALWAYS = 2**31 - 1  # arrival of what stands behind every displayed order of its price
 _BEFORE_THE_START = -1

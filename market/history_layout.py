@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market import book as lob
-from market.book import Book, BookArrays
+from market.book import Book, BookArrays, first_book
 from market.kernels import kernel
 from market.pointers import pointer
-from market.book import first_book
 
 # Fields of a row of the stream (int32). ORDER is NONE where the book does not take it.
 KIND, ORDER, SIZE, PRICE, SIDE = range(5)

@@ -122,7 +122,7 @@ def _integers(file: BinaryIO, name: str, most: int) -> NDArray[np.int64]:
     """The whole numbers of a text file [rows, columns]."""
     rows: list[list[int]] = []
     lines = text_lines(file, _MAX_LINE_BYTES, name, hashlib.sha256(), "book")
-    for number, text in lines:
+    for number, text, _ in lines:
         cells = [whole(cell) for cell in text.split(",")]
         width = len(rows[0]) if rows else len(cells)
         if len(cells) != width or len(cells) % _PER_LEVEL or None in cells:

@@ -22,7 +22,7 @@ from market.message_table import (
     side_codes,
     table_of,
 )
-from market.text_lines import DELIMITERS, split, text_lines
+from market.text_lines import Line, delimiter_of, split, text_lines
 
 _INT64 = 1 << 63
 _TYPES = {"price": "d", "kind": "b", "side": "b"}
@@ -44,10 +44,9 @@ def read_text(path: Path, config: MessagesConfig, bad: BadMessages) -> tuple[Mes
         first = next(lines, None)
         if first is None:
             raise DataError(f"{bad.name} is empty: expected order messages")
-        number, text = first
-        delimiter = max(DELIMITERS, key=text.count)
-        fields = split(text, delimiter) or [text]
-        lobster = _is_lobster(fields, config, f"{bad.name}:{number}")
+        delimiter = delimiter_of(first.text)
+        fields = split(first.text, delimiter) or [first.text]
+        lobster = _is_lobster(fields, config, f"{bad.name}:{first.number}")
         if lobster:
             lines = chain([first], lines)
             width, places = len(MESSAGE_COLUMNS), tuple(range(len(MESSAGE_COLUMNS)))
@@ -130,10 +129,10 @@ class _Rows:
             (lambda cell: sides.get(cell.strip()), f"side is none of {', '.join(sides)}"),
         )
 
-    def read(self, lines: Iterator[tuple[int, str]], lobster: bool) -> MessageTable:
+    def read(self, lines: Iterator[Line], lobster: bool) -> MessageTable:
         """Read every line; at most the configured number of them."""
         read = 0
-        for number, text in lines:
+        for number, text, _ in lines:
             read += 1
             if read > self._limit:
                 raise DataError(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from configs.errors import DataError
 
-DELIMITERS = ",;\t|"
+_DELIMITERS = ",;\t|"
+_SPARE_LINES = 100_000
+"""Empty lines that a file may have beyond one for each other line."""
+
 _UTF8_BOM = b"\xef\xbb\xbf"
 _FOREIGN = {
     b"\x1f\x8b": "gzip-compressed: unpack it first",
@@ -20,10 +23,23 @@ _FOREIGN = {
 }
 
 
+class Line(NamedTuple):
+    """A line that is not blank: its number from 1, its text, whether a line end follows."""
+
+    number: int
+    text: str
+    ended: bool
+
+
+def delimiter_of(text: str) -> str:
+    """The delimiter that a line of the file speaks for: `,`, `;`, tab or `|`."""
+    return max(_DELIMITERS, key=text.count)
+
+
 def text_lines(
     file: BinaryIO, max_bytes: int, name: str, digest: hashlib._Hash, row: str
-) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank.
+) -> Iterator[Line]:
+    """Each line that is not blank.
 
     Args:
         file: open for reading bytes.
@@ -33,9 +49,10 @@ def text_lines(
         row: what a line should hold, for messages, such as "bar".
 
     Raises:
-        DataError: a line too long, a zero byte, no UTF-8, or a packed file.
+        DataError: a line too long, a zero byte, no UTF-8, a packed file, or far more
+            empty lines than others.
     """
-    number = 0
+    number, blank = 0, 0
     while raw := file.readline(max_bytes + 1):
         digest.update(raw)
         number += 1
@@ -59,7 +76,14 @@ def text_lines(
                 " CSV file saved as UTF-8"
             ) from None
         if text.strip():
-            yield number, text
+            yield Line(number, text, raw.endswith(b"\n"))
+            continue
+        blank += 1
+        if blank > _SPARE_LINES + number // 2:
+            raise DataError(
+                f"{name} has {blank} empty lines among its first {number}: expected {row}s; is"
+                " it a CSV file?"
+            )
 
 
 def split(text: str, delimiter: str) -> list[str] | None:

@@ -49,6 +49,8 @@ app.add_typer(train_app, name="train")
 market_app = typer.Typer(help="Markets, real and simulated.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(market_app, name="market")
+data_app = typer.Typer(help="Look at data files.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 _ON_BAD_KEY = "env.market.reference.bars.on_bad"
 
@@ -252,6 +254,26 @@ def config_show(
     from configs.train import load_train_config
 
     typer.echo(dump_yaml(load_train_config(layer, preset, config, override, seed)), nl=False)
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="Bars, as CSV or Parquet.")],
+    config: ConfigFiles = [],  # noqa: B006
+    preset: Presets = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say whether a file of bars can be used, what is wrong with it, and where.
+
+    Without a configuration everything is guessed, and the guesses are said; --set takes the
+    bars' own keys too, such as timezone=UTC. Exit code 0 where the file can be used, else 1.
+    """
+    from trainers import data_commands
+
+    report = data_commands.check_data(file, preset, config, override)
+    typer.echo(data_commands.as_json(report) if as_json else data_commands.as_text(report))
+    raise typer.Exit(data_commands.exit_code(report))
 
 
 def main() -> None:

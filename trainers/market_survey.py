@@ -14,7 +14,7 @@ from configs.errors import ConfigError
 from configs.execution import ExecutionConfig
 from configs.facts import FactsConfig
 from configs.messages import MessagesConfig
-from market.facts import Fact, ImpactSample
+from market.facts import ImpactSample, facts
 from market.history_record import record_messages
 from market.messages import load_messages
 from market.record import record_market
@@ -87,8 +87,8 @@ def run_report(request: SurveyRequest, console: Console, as_json: bool) -> None:
         plain = {"report": str(request.output), "facts": [fact.as_dict() for fact in found]}
         console.print_json(json.dumps(plain))
         return
-    beside: tuple[Fact, ...] = ()
-    console.print(facts_table(found, {fact.name: fact for fact in beside}))
+    beside = facts(real, request.facts) if real else ()
+    console.print(facts_table(found, beside))
     console.print(f"report: {request.output}")
 
 

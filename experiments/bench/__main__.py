@@ -21,6 +21,12 @@ def _book() -> list[Figure]:
     return figures()
 
 
+def _flow() -> list[Figure]:
+    from experiments.bench.flow import figures
+
+    return figures()
+
+
 def _envs() -> list[Figure]:
     from experiments.bench.envs import figures
 
@@ -28,7 +34,7 @@ def _envs() -> list[Figure]:
 
 
 # Imported when run: the book needs nothing that environments need.
-BENCHES: Mapping[str, Bench] = {"book": _book, "envs": _envs}
+BENCHES: Mapping[str, Bench] = {"book": _book, "flow": _flow, "envs": _envs}
 
 
 def bench_named(name: str, benches: Mapping[str, Bench]) -> Bench:
