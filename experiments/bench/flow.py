@@ -18,6 +18,7 @@ from market.kernels import kernel
 from market.own import advance
 from market.record import record_market
 from market.simulator import Simulator
+from market.trips import pump_and_dump, random_trip, round_trips
 from trainers.impact_curve import fixed_horizon, fixed_participation
 
 SPEED_TARGET = 10e6  # messages a CPU-second
