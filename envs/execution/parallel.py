@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,15 @@ from pettingzoo import ParallelEnv
 from configs.errors import ActionError, nearest
 from configs.execution import ExecutionConfig
 from envs.execution.batched import BatchedExecution
+from envs.execution.kernel import (
+    ENDED,
+    OBSERVATION_WIDTHS,
+    REFUSED,
+    RUNNING,
+    observe_single,
+    ready_single,
+    step_single,
+)
 from envs.execution.spaces import (
     AGENTS,
     action_space,
@@ -23,7 +33,19 @@ from signals.execution import EXECUTION
 
 ENV_ID = "execution_v0"
 _SEEDS = 1 << 64
-_INDICES = tuple(EXECUTION.observation_indices(i) for i in range(len(AGENTS)))
+_TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
+_INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
+_NOBODY_ENDED = dict.fromkeys(AGENTS, False)
+_ALL_ENDED = dict.fromkeys(AGENTS, True)
+# PettingZoo's five answers to a step, and the observations alone.
+Observations = dict[str, dict[str, NDArray[Any]]]
+StepResult = tuple[
+    Observations,
+    dict[str, float],
+    dict[str, bool],
+    dict[str, bool],
+    dict[str, dict[str, Any]],
+]
 
 
 def fresh_seed() -> int:
@@ -66,7 +88,27 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         self.state_space = column_box(EXECUTION.state_columns)
         self._observation_spaces = [observation_space(index) for index in range(len(AGENTS))]
         self._action_spaces = [action_space(index) for index in range(len(AGENTS))]
-        self._action = np.zeros((1, EXECUTION.action_width), np.float32)
+        ready_single()
+        self._connect()
+
+    def _connect(self) -> None:
+        """What a step needs at hand: where the arrays lie, and what copies each observation."""
+        pinned = self.batch.pinned
+        self._address = pinned.address
+        edges = np.cumsum((0, *OBSERVATION_WIDTHS))
+        seen = pinned.arguments.observations
+        self._copies = tuple(seen[start:stop].copy for start, stop in pairwise(edges))
+        self._unchosen = np.zeros((len(AGENTS), EXECUTION.upstream_width), np.float32).copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is bound to the arrays of this very environment."""
+        bound = ("_address", "_copies", "_unchosen")
+        return {name: value for name, value in self.__dict__.items() if name not in bound}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        ready_single()
+        self._connect()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's columns and `upstream`; the same object each time."""
@@ -78,7 +120,7 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, dict[str, Any]]]:
+    ) -> tuple[Observations, dict[str, dict[str, Any]]]:
         """Begin an episode: number 0 of `seed`, else the next one. Options are ignored.
 
         Raises:
@@ -89,16 +131,38 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         self.agents = list(AGENTS)
         return self.observations(), {agent: {} for agent in self.agents}
 
-    def step(self, actions: dict[str, Any]) -> Any:
+    def step(self, actions: dict[str, Any]) -> StepResult:
         """Take the joint action of all five agents.
 
         Raises:
-            ActionError: an agent is missing or unknown, or an action is not in its space.
+            ActionError: an agent is missing or unknown, or an action is not in its space;
+                nothing has moved then.
         """
         if not self.agents:
             raise ActionError("step() after the episode's end; call reset() first")
+        try:
+            decision = actions[_CONTROL]
+            if len(actions) != len(AGENTS) or type(decision) not in _INTEGERS:
+                return self._step_checked(actions)
+            reward, quality, outcome = step_single(
+                self._address,
+                actions[_TIMING],
+                actions[_SOURCING],
+                actions[_FRAGMENTATION],
+                decision,
+                actions[_MONITOR],
+            )
+        except (KeyError, TypeError, ValueError):  # not there, or no float32 arrays
+            return self._step_checked(actions)
+        if outcome == REFUSED:
+            return self._step_checked(actions)
+        return self._result(reward, quality, outcome)
+
+    def _step_checked(self, actions: dict[str, Any]) -> StepResult:
+        """`step` that converts what it can, and names what is wrong with the rest."""
         for name in actions:
             _number(name)
+        joint = np.zeros((1, EXECUTION.action_width), np.float32)
         for index, name in enumerate(AGENTS):
             if name not in actions:
                 raise ActionError(
@@ -108,43 +172,68 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
             numbers = checked_action(
                 EXECUTION.agents[index], actions[name], self.action_space(name)
             )
-            self._action[0, EXECUTION.action_slice(index)] = numbers
-        return self.step_joint(self._action)
+            joint[0, EXECUTION.action_slice(index)] = numbers
+        return self.step_joint(joint)
 
-    def step_joint(self, action: NDArray[np.float32]) -> Any:
+    def step_joint(self, action: NDArray[np.float32]) -> StepResult:
         """`step` on a joint row [1, action width]."""
         self.batch.step(action)
-        ended = bool(self.batch.terminations[0])
-        rewards = {a: float(r) for a, r in zip(AGENTS, self.batch.rewards[0], strict=True)}
-        info = self._info(ended)
-        result = (
-            self.observations(),
-            rewards,
-            dict.fromkeys(AGENTS, ended),
-            dict.fromkeys(AGENTS, False),
-            {agent: dict(info) for agent in AGENTS},
+        observe_single(self._address)
+        outcome = ENDED if self.batch.terminations[0] else RUNNING
+        return self._result(
+            float(self.batch.rewards[0, 0]), float(self.batch.targets[0, 0]), outcome
         )
-        if ended:
-            self.agents = []
-        return result
 
-    def _info(self, ended: bool) -> dict[str, Any]:
-        """The realised quality of the step, and the episode's metrics once it has ended."""
-        info: dict[str, Any] = {"quality": float(self.batch.targets[0, 0])}
+    def _result(self, reward: float, quality: float, outcome: int) -> StepResult:
+        """What PettingZoo hands back after a step; the agents share one reward."""
+        infos: dict[str, dict[str, Any]] = {
+            _TIMING: {"quality": quality},
+            _SOURCING: {"quality": quality},
+            _FRAGMENTATION: {"quality": quality},
+            _CONTROL: {"quality": quality},
+            _MONITOR: {"quality": quality},
+        }
+        ended = outcome == ENDED
         if ended:
-            names, values = self.batch.metric_names, self.batch.episode_metrics[0]
-            info["episode"] = {n: float(v) for n, v in zip(names, values, strict=True)}
-        return info
+            self._end(infos)
+        return (
+            self._observations(),
+            {
+                _TIMING: reward,
+                _SOURCING: reward,
+                _FRAGMENTATION: reward,
+                _CONTROL: reward,
+                _MONITOR: reward,
+            },
+            (_ALL_ENDED if ended else _NOBODY_ENDED).copy(),
+            _NOBODY_ENDED.copy(),
+            infos,
+        )
 
-    def observations(self) -> dict[str, dict[str, NDArray[Any]]]:
+    def _end(self, infos: dict[str, dict[str, Any]]) -> None:
+        """The episode is over: its metrics go to every agent, and nobody is left to act."""
+        names, values = self.batch.metric_names, self.batch.episode_metrics[0].tolist()
+        episode = dict(zip(names, values, strict=True))
+        for info in infos.values():
+            info["episode"] = episode
+        self.agents = []
+
+    def observations(self) -> Observations:
         """What every agent sees now."""
-        row = self.batch.rows[0]
+        observe_single(self._address)
+        return self._observations()
+
+    def _observations(self) -> Observations:
+        """Fresh copies of what the kernel wrote last: no later step changes them."""
+        timing, sourcing, fragmentation, control, monitor = self._copies
+        # Five rows of one new array; they do not overlap.
+        first, second, third, fourth, fifth = self._unchosen()
         return {
-            agent: {
-                "observation": row[_INDICES[index]],
-                "upstream": np.zeros(EXECUTION.upstream_width, np.float32),
-            }
-            for index, agent in enumerate(AGENTS)
+            _TIMING: {"observation": timing(), "upstream": first},
+            _SOURCING: {"observation": sourcing(), "upstream": second},
+            _FRAGMENTATION: {"observation": fragmentation(), "upstream": third},
+            _CONTROL: {"observation": control(), "upstream": fourth},
+            _MONITOR: {"observation": monitor(), "upstream": fifth},
         }
 
     def state(self) -> NDArray[np.float32]:
