@@ -332,5 +332,6 @@ def ready_single() -> None:
     Arrays of other types then raise TypeError, where a compilation of a minute would begin.
     """
     part = types.Array(types.float32, 1, "C")
-    step_single.compile((types.int64, part, part, part, types.int64, part))
-    step_single.disable_compile()
+    dispatcher: Any = step_single
+    dispatcher.compile((types.int64, part, part, part, types.int64, part))
+    dispatcher.disable_compile()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from configs.errors import ActionError, nearest
+from configs.errors import ActionError, ConfigError, nearest
 from configs.execution import ExecutionConfig
 from envs.execution.batched import BatchedExecution
 from envs.execution.kernel import (
@@ -22,6 +23,7 @@ from envs.execution.kernel import (
     ready_single,
     step_single,
 )
+from envs.execution.scene import History
 from envs.execution.spaces import (
     AGENTS,
     action_space,
@@ -32,6 +34,7 @@ from envs.execution.spaces import (
 from signals.execution import EXECUTION
 
 ENV_ID = "execution_v0"
+RENDER_MODES = ("rgb_array",)
 _SEEDS = 1 << 64
 _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
 _INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
@@ -64,24 +67,45 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
+def checked_render_mode(mode: str | None) -> str | None:
+    """The mode, if pictures can be had in it.
+
+    Raises:
+        ConfigError: it is neither None nor one of RENDER_MODES.
+    """
+    if mode is not None and mode not in RENDER_MODES:
+        raise ConfigError(
+            f"render_mode is {mode!r}, expected None or one of: {', '.join(RENDER_MODES)}"
+        )
+    return mode
+
+
 class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
     """One parent order, five agents at once.
 
     Args:
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
+        render_mode: "rgb_array" for pictures by `render`; None keeps no history for them.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
         "name": ENV_ID,
-        "render_modes": [],
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
         "is_parallelizable": True,
     }
 
-    def __init__(self, config: ExecutionConfig | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ExecutionConfig | None = None,
+        seed: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
-        self.render_mode = None
+        self.render_mode = checked_render_mode(render_mode)
+        self._history = None if self.render_mode is None else History()
         self.batch = BatchedExecution(
             config, 1, fresh_seed() if seed is None else checked_seed(seed)
         )
@@ -98,7 +122,7 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         edges = np.cumsum((0, *OBSERVATION_WIDTHS))
         seen = pinned.arguments.observations
         self._copies = tuple(seen[start:stop].copy for start, stop in pairwise(edges))
-        self._unchosen = np.zeros((len(AGENTS), EXECUTION.upstream_width), np.float32).copy
+        self._unchosen = np.zeros(EXECUTION.upstream_width, np.float32).copy
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is bound to the arrays of this very environment."""
@@ -129,6 +153,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         seeds = None if seed is None else np.array([checked_seed(seed)], np.uint64)
         self.batch.reset(seeds=seeds)
         self.agents = list(AGENTS)
+        if self._history is not None:
+            self._history.begin(self.batch)
         return self.observations(), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[str, Any]) -> StepResult:
@@ -152,7 +178,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
                 decision,
                 actions[_MONITOR],
             )
-        except (KeyError, TypeError, ValueError):  # not there, or no float32 arrays
+        except (KeyError, TypeError, ValueError, OverflowError):
+            # Not there, no float32 array, or no 64-bit integer.
             return self._step_checked(actions)
         if outcome == REFUSED:
             return self._step_checked(actions)
@@ -196,6 +223,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         ended = outcome == ENDED
         if ended:
             self._end(infos)
+        if self._history is not None:
+            self._history.record(self.batch)
         return (
             self._observations(),
             {
@@ -226,15 +255,36 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
     def _observations(self) -> Observations:
         """Fresh copies of what the kernel wrote last: no later step changes them."""
         timing, sourcing, fragmentation, control, monitor = self._copies
-        # Five rows of one new array; they do not overlap.
-        first, second, third, fourth, fifth = self._unchosen()
+        unchosen = self._unchosen
         return {
-            _TIMING: {"observation": timing(), "upstream": first},
-            _SOURCING: {"observation": sourcing(), "upstream": second},
-            _FRAGMENTATION: {"observation": fragmentation(), "upstream": third},
-            _CONTROL: {"observation": control(), "upstream": fourth},
-            _MONITOR: {"observation": monitor(), "upstream": fifth},
+            _TIMING: {"observation": timing(), "upstream": unchosen()},
+            _SOURCING: {"observation": sourcing(), "upstream": unchosen()},
+            _FRAGMENTATION: {"observation": fragmentation(), "upstream": unchosen()},
+            _CONTROL: {"observation": control(), "upstream": unchosen()},
+            _MONITOR: {"observation": monitor(), "upstream": unchosen()},
         }
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The moment as uint8 [480, 800, 3]: the book, the schedule, and the mid with the fills.
+
+        None, with a warning, where the environment was made without a `render_mode`.
+        After `load_state` the picture starts at the restored step.
+
+        Raises:
+            ActionError: no episode has begun yet.
+        """
+        if self._history is None:
+            gymnasium.logger.warn(
+                "render() without a render mode shows nothing; make the environment with "
+                f"render_mode={RENDER_MODES[0]!r}"
+            )
+            return None
+        if not self._history.begun:
+            raise ActionError("render() before the first episode; call reset() first")
+        # matplotlib takes a second to come in, and most environments never render.
+        from envs.execution.drawing import draw
+
+        return draw(self._history.scene(self.batch))
 
     def state(self) -> NDArray[np.float32]:
         """float32 [state width]: shared columns, own columns, privileged ones."""
@@ -248,6 +298,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         """Restore what `state_dict` gave, to the bit."""
         self.batch.load_state(state["batch"])
         self.agents = list(AGENTS) if state["running"] else []
+        if self._history is not None:
+            self._history.begin(self.batch)
 
 
 def _number(agent: str) -> int:
