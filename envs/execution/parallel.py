@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
@@ -38,6 +39,11 @@ RENDER_MODES = ("rgb_array",)
 _SEEDS = 1 << 64
 _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
 _INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
+# Not there, no float32 array, or no 64-bit integer.
+_NOT_PLAIN = (KeyError, TypeError, ValueError, OverflowError, NumbaError)
+_UNTRIED = (0.0, 0.0, REFUSED)
+_UPSTREAM_WIDTH = EXECUTION.upstream_width
+_FLOAT32 = np.dtype(np.float32)
 _NOBODY_ENDED = dict.fromkeys(AGENTS, False)
 _ALL_ENDED = dict.fromkeys(AGENTS, True)
 # PettingZoo's five answers to a step, and the observations alone.
@@ -122,11 +128,10 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         edges = np.cumsum((0, *OBSERVATION_WIDTHS))
         seen = pinned.arguments.observations
         self._copies = tuple(seen[start:stop].copy for start, stop in pairwise(edges))
-        self._unchosen = np.zeros(EXECUTION.upstream_width, np.float32).copy
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is bound to the arrays of this very environment."""
-        bound = ("_address", "_copies", "_unchosen")
+        bound = ("_address", "_copies")
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -168,20 +173,23 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
             raise ActionError("step() after the episode's end; call reset() first")
         try:
             decision = actions[_CONTROL]
-            if len(actions) != len(AGENTS) or type(decision) not in _INTEGERS:
-                return self._step_checked(actions)
-            reward, quality, outcome = step_single(
-                self._address,
-                actions[_TIMING],
-                actions[_SOURCING],
-                actions[_FRAGMENTATION],
-                decision,
-                actions[_MONITOR],
+            plain = len(actions) == len(AGENTS) and type(decision) in _INTEGERS
+            reward, quality, outcome = (
+                step_single(
+                    self._address,
+                    actions[_TIMING],
+                    actions[_SOURCING],
+                    actions[_FRAGMENTATION],
+                    decision,
+                    actions[_MONITOR],
+                )
+                if plain
+                else _UNTRIED
             )
-        except (KeyError, TypeError, ValueError, OverflowError):
-            # Not there, no float32 array, or no 64-bit integer.
-            return self._step_checked(actions)
+        except _NOT_PLAIN:
+            reward, quality, outcome = _UNTRIED
         if outcome == REFUSED:
+            # The longer way converts what is given, or says what is wrong with it.
             return self._step_checked(actions)
         return self._result(reward, quality, outcome)
 
@@ -255,13 +263,13 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
     def _observations(self) -> Observations:
         """Fresh copies of what the kernel wrote last: no later step changes them."""
         timing, sourcing, fragmentation, control, monitor = self._copies
-        unchosen = self._unchosen
+        zeros, width, float32 = np.zeros, _UPSTREAM_WIDTH, _FLOAT32
         return {
-            _TIMING: {"observation": timing(), "upstream": unchosen()},
-            _SOURCING: {"observation": sourcing(), "upstream": unchosen()},
-            _FRAGMENTATION: {"observation": fragmentation(), "upstream": unchosen()},
-            _CONTROL: {"observation": control(), "upstream": unchosen()},
-            _MONITOR: {"observation": monitor(), "upstream": unchosen()},
+            _TIMING: {"observation": timing(), "upstream": zeros(width, float32)},
+            _SOURCING: {"observation": sourcing(), "upstream": zeros(width, float32)},
+            _FRAGMENTATION: {"observation": fragmentation(), "upstream": zeros(width, float32)},
+            _CONTROL: {"observation": control(), "upstream": zeros(width, float32)},
+            _MONITOR: {"observation": monitor(), "upstream": zeros(width, float32)},
         }
 
     def render(self) -> NDArray[np.uint8] | None:
