@@ -206,8 +206,10 @@ def _write_metrics(parent: Any, episode: Any, sums: Any, out: Any) -> None:
 
 
 @kernel
-def _step_row(arrays: Any, n: int) -> None:
+def _step_row(address: int, n: int) -> None:
     """One step of episode `n` under its joint action, and everything that follows."""
+    # By address: some forty arrays would be copied, part by part, at every call.
+    arrays = _arrays_at(address)
     market, rules = arrays.market, arrays.rules[0]
     parent, episode = market.parents[n], market.episodes[n]
     before = parent.shortfall
@@ -267,7 +269,7 @@ def step_rows(address: int) -> int:
                 return n * _WIDTH + position
     for n in range(len(arrays.terminations)):
         if not arrays.terminations[n]:
-            _step_row(arrays, n)
+            _step_row(address, n)
     return ACCEPTED
 
 
@@ -319,7 +321,7 @@ def step_single(
     fits = fits and _put(monitor, _MONITOR, action)
     if not fits or _first_refused(action) != ACCEPTED:
         return 0.0, 0.0, REFUSED
-    _step_row(arrays, 0)
+    _step_row(address, 0)
     _write_observations(arrays)
     outcome = ENDED if arrays.terminations[0] else RUNNING
     return float(arrays.rewards[0, 0]), float(arrays.targets[0, 0]), outcome
