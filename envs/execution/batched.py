@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 from configs.errors import ActionError, SimulatorError
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
-from envs.execution.kernel import METRICS, begin_rows, row_seeds, step_rows
+from envs.execution.kernel import (
+    ACCEPTED,
+    METRICS,
+    action_bounds,
+    begin_rows,
+    row_seeds,
+    step_arrays,
+    step_arrays_kind,
+    step_rows,
+)
+from envs.pinned import Pinned
 from market.simulator import Simulator
 from market.sources import Split
-from rewards.execution import TERMS
-from signals.execution import CONTEXT, EXECUTION
+from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 
 # Where the rows of the batch stand, beyond what the simulator carries itself.
@@ -22,16 +31,6 @@ _STATE_FIELDS = (
     "rows", "states", "rewards", "terminations", "truncations", "targets", "episode_metrics",
     "context", "term_sums",
 )  # fmt: skip
-
-
-def action_bounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest and highest joint action, float32 [action width] each."""
-    low = np.zeros(EXECUTION.action_width, np.float32)
-    high = np.ones(EXECUTION.action_width, np.float32)
-    for index, agent in enumerate(EXECUTION.agents):
-        if agent.kind == "discrete":
-            high[EXECUTION.action_slice(index)] = len(agent.components) - 1
-    return low, high
 
 
 class BatchedExecution:
@@ -59,19 +58,25 @@ class BatchedExecution:
         self.config = config or ExecutionConfig()
         self.num_envs = num_envs
         self.simulator = Simulator(self.config, num_envs, split, paired_sides)
-        agents = len(EXECUTION.agents)
-        self.rows = np.zeros((num_envs, EXECUTION.row_width), np.float32)
-        self.states = np.zeros((num_envs, EXECUTION.state_width), np.float32)
-        self.rewards = np.zeros((num_envs, agents), np.float32)
-        self.terminations = np.ones(num_envs, np.bool_)
+        self._pinned = Pinned(step_arrays(self.simulator), step_arrays_kind)
+        arrays = self._pinned.arguments
+        self.rows: NDArray[np.float32] = arrays.rows
+        self.states: NDArray[np.float32] = arrays.states
+        self.rewards: NDArray[np.float32] = arrays.rewards
+        self.terminations: NDArray[np.bool_] = arrays.terminations
         self.truncations = np.zeros(num_envs, np.bool_)
-        self.targets = np.zeros((num_envs, 1), np.float32)
-        self.episode_metrics = np.zeros((num_envs, len(METRICS)))
-        self.context = np.zeros((num_envs, len(CONTEXT)))
-        self.term_sums = np.zeros((num_envs, len(TERMS)))
-        self._low, self._high = action_bounds()
+        self.targets: NDArray[np.float32] = arrays.targets
+        self.episode_metrics: NDArray[np.float64] = arrays.episode_metrics
+        self.context: NDArray[np.float64] = arrays.context
+        self.term_sums: NDArray[np.float64] = arrays.term_sums
+        self._actions: NDArray[np.float32] = arrays.actions
         self._initial_seeds = row_seeds(np.uint64(seed), num_envs)
         self._seeded = False
+
+    @property
+    def pinned(self) -> Pinned:
+        """The `StepArrays` that kernels step, and their address."""
+        return self._pinned
 
     @property
     def data_fingerprint(self) -> str:
@@ -102,22 +107,13 @@ class BatchedExecution:
         self._begin(indices)
 
     def _begin(self, indices: NDArray[np.int64]) -> None:
-        upstream = self.config.upstream
         begin_rows(
-            self.simulator.market,
+            self._pinned.address,
             indices,
             self.simulator.path_seeds,
             self._information_coefficient(),
-            upstream.sharpness,
-            self.simulator.rules,
-            self.context,
-            self.term_sums,
-            self.rows,
-            self.states,
+            self.config.upstream.sharpness,
         )
-        self.rewards[indices] = 0.0
-        self.targets[indices] = 0.0
-        self.terminations[indices] = False
 
     def _information_coefficient(self) -> float:
         # On real bars a signal that knows the path would be a leak from the future.
@@ -131,38 +127,17 @@ class BatchedExecution:
         Raises:
             ActionError: an action of a running row is not finite or outside its space.
         """
-        indices = np.flatnonzero(~self.terminations)
-        self._check(actions, indices)
-        simulator = self.simulator
-        step_rows(
-            simulator.market,
-            indices,
-            actions,
-            simulator.rules,
-            simulator.children,
-            simulator.cancels,
-            simulator.decisions,
-            self.config.reward.objective == "documents",
-            self.context,
-            self.term_sums,
-            self.rows,
-            self.states,
-            self.rewards,
-            self.targets,
-            self.terminations,
-            self.episode_metrics,
-        )
+        if actions.shape != self._actions.shape:
+            raise ActionError(
+                f"joint actions have shape {actions.shape}, expected {self._actions.shape}"
+            )
+        self._actions[...] = actions
+        refused = step_rows(self._pinned.address)
+        if refused != ACCEPTED:
+            raise self.refusal(*divmod(refused, EXECUTION.action_width))
 
-    def _check(self, actions: NDArray[np.float32], indices: NDArray[np.int64]) -> None:
-        shape = (self.num_envs, EXECUTION.action_width)
-        if actions.shape != shape:
-            raise ActionError(f"joint actions have shape {actions.shape}, expected {shape}")
-        given = actions[indices]
-        # A comparison with NaN is false, so one test covers range and finiteness.
-        good = (given >= self._low) & (given <= self._high)
-        if good.all():
-            return
-        row, position = (int(i) for i in np.argwhere(~good)[0])
+    def refusal(self, row: int, position: int) -> ActionError:
+        """What is wrong with a number of the joint actions that were to be taken."""
         agent = next(
             i
             for i in range(len(EXECUTION.agents))
@@ -171,9 +146,10 @@ class BatchedExecution:
         layout = EXECUTION.agents[agent]
         part = layout.components[position - EXECUTION.action_slice(agent).start].name
         where = part if layout.kind == "box" else "choice"
-        raise ActionError(
-            f"{layout.name}.{where} is {given[row, position]} in environment {indices[row]}: "
-            f"expected a number from {self._low[position]:g} to {self._high[position]:g}"
+        low, high = (float(bound[position]) for bound in action_bounds())
+        return ActionError(
+            f"{layout.name}.{where} is {self._actions[row, position]} in environment {row}: "
+            f"expected a number from {low:g} to {high:g}"
         )
 
     def state_dict(self) -> dict[str, Any]:

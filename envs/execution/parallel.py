@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from configs.errors import ActionError, nearest
+from configs.errors import ActionError, ConfigError, nearest
 from configs.execution import ExecutionConfig
 from envs.execution.batched import BatchedExecution
+from envs.execution.kernel import (
+    ENDED,
+    OBSERVATION_WIDTHS,
+    REFUSED,
+    RUNNING,
+    observe_single,
+    ready_single,
+    step_single,
+)
+from envs.execution.scene import History
 from envs.execution.spaces import (
     AGENTS,
     action_space,
@@ -22,8 +35,26 @@ from envs.execution.spaces import (
 from signals.execution import EXECUTION
 
 ENV_ID = "execution_v0"
+RENDER_MODES = ("rgb_array",)
 _SEEDS = 1 << 64
-_INDICES = tuple(EXECUTION.observation_indices(i) for i in range(len(AGENTS)))
+_TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
+_INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
+# Not there, no float32 array, or no 64-bit integer.
+_NOT_PLAIN = (KeyError, TypeError, ValueError, OverflowError, NumbaError)
+_UNTRIED = (0.0, 0.0, REFUSED)
+_UPSTREAM_WIDTH = EXECUTION.upstream_width
+_FLOAT32 = np.dtype(np.float32)
+_NOBODY_ENDED = dict.fromkeys(AGENTS, False)
+_ALL_ENDED = dict.fromkeys(AGENTS, True)
+# PettingZoo's five answers to a step, and the observations alone.
+Observations = dict[str, dict[str, NDArray[Any]]]
+StepResult = tuple[
+    Observations,
+    dict[str, float],
+    dict[str, bool],
+    dict[str, bool],
+    dict[str, dict[str, Any]],
+]
 
 
 def fresh_seed() -> int:
@@ -42,31 +73,71 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
+def checked_render_mode(mode: str | None) -> str | None:
+    """The mode, if pictures can be had in it.
+
+    Raises:
+        ConfigError: it is neither None nor one of RENDER_MODES.
+    """
+    if mode is not None and mode not in RENDER_MODES:
+        raise ConfigError(
+            f"render_mode is {mode!r}, expected None or one of: {', '.join(RENDER_MODES)}"
+        )
+    return mode
+
+
 class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
     """One parent order, five agents at once.
 
     Args:
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
+        render_mode: "rgb_array" for pictures by `render`; None keeps no history for them.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
         "name": ENV_ID,
-        "render_modes": [],
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
         "is_parallelizable": True,
     }
 
-    def __init__(self, config: ExecutionConfig | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ExecutionConfig | None = None,
+        seed: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
-        self.render_mode = None
+        self.render_mode = checked_render_mode(render_mode)
+        self._history = None if self.render_mode is None else History()
         self.batch = BatchedExecution(
             config, 1, fresh_seed() if seed is None else checked_seed(seed)
         )
         self.state_space = column_box(EXECUTION.state_columns)
         self._observation_spaces = [observation_space(index) for index in range(len(AGENTS))]
         self._action_spaces = [action_space(index) for index in range(len(AGENTS))]
-        self._action = np.zeros((1, EXECUTION.action_width), np.float32)
+        ready_single()
+        self._connect()
+
+    def _connect(self) -> None:
+        """What a step needs at hand: where the arrays lie, and what copies each observation."""
+        pinned = self.batch.pinned
+        self._address = pinned.address
+        edges = np.cumsum((0, *OBSERVATION_WIDTHS))
+        seen = pinned.arguments.observations
+        self._copies = tuple(seen[start:stop].copy for start, stop in pairwise(edges))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is bound to the arrays of this very environment."""
+        bound = ("_address", "_copies")
+        return {name: value for name, value in self.__dict__.items() if name not in bound}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        ready_single()
+        self._connect()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's columns and `upstream`; the same object each time."""
@@ -78,7 +149,7 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, dict[str, Any]]]:
+    ) -> tuple[Observations, dict[str, dict[str, Any]]]:
         """Begin an episode: number 0 of `seed`, else the next one. Options are ignored.
 
         Raises:
@@ -87,18 +158,46 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         seeds = None if seed is None else np.array([checked_seed(seed)], np.uint64)
         self.batch.reset(seeds=seeds)
         self.agents = list(AGENTS)
+        if self._history is not None:
+            self._history.begin(self.batch)
         return self.observations(), {agent: {} for agent in self.agents}
 
-    def step(self, actions: dict[str, Any]) -> Any:
+    def step(self, actions: dict[str, Any]) -> StepResult:
         """Take the joint action of all five agents.
 
         Raises:
-            ActionError: an agent is missing or unknown, or an action is not in its space.
+            ActionError: an agent is missing or unknown, or an action is not in its space;
+                nothing has moved then.
         """
         if not self.agents:
             raise ActionError("step() after the episode's end; call reset() first")
+        try:
+            decision = actions[_CONTROL]
+            plain = len(actions) == len(AGENTS) and type(decision) in _INTEGERS
+            reward, quality, outcome = (
+                step_single(
+                    self._address,
+                    actions[_TIMING],
+                    actions[_SOURCING],
+                    actions[_FRAGMENTATION],
+                    decision,
+                    actions[_MONITOR],
+                )
+                if plain
+                else _UNTRIED
+            )
+        except _NOT_PLAIN:
+            reward, quality, outcome = _UNTRIED
+        if outcome == REFUSED:
+            # The longer way converts what is given, or says what is wrong with it.
+            return self._step_checked(actions)
+        return self._result(reward, quality, outcome)
+
+    def _step_checked(self, actions: dict[str, Any]) -> StepResult:
+        """`step` that converts what it can, and names what is wrong with the rest."""
         for name in actions:
             _number(name)
+        joint = np.zeros((1, EXECUTION.action_width), np.float32)
         for index, name in enumerate(AGENTS):
             if name not in actions:
                 raise ActionError(
@@ -108,44 +207,92 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
             numbers = checked_action(
                 EXECUTION.agents[index], actions[name], self.action_space(name)
             )
-            self._action[0, EXECUTION.action_slice(index)] = numbers
-        return self.step_joint(self._action)
+            joint[0, EXECUTION.action_slice(index)] = numbers
+        return self.step_joint(joint)
 
-    def step_joint(self, action: NDArray[np.float32]) -> Any:
+    def step_joint(self, action: NDArray[np.float32]) -> StepResult:
         """`step` on a joint row [1, action width]."""
         self.batch.step(action)
-        ended = bool(self.batch.terminations[0])
-        rewards = {a: float(r) for a, r in zip(AGENTS, self.batch.rewards[0], strict=True)}
-        info = self._info(ended)
-        result = (
-            self.observations(),
-            rewards,
-            dict.fromkeys(AGENTS, ended),
-            dict.fromkeys(AGENTS, False),
-            {agent: dict(info) for agent in AGENTS},
+        observe_single(self._address)
+        outcome = ENDED if self.batch.terminations[0] else RUNNING
+        return self._result(
+            float(self.batch.rewards[0, 0]), float(self.batch.targets[0, 0]), outcome
         )
-        if ended:
-            self.agents = []
-        return result
 
-    def _info(self, ended: bool) -> dict[str, Any]:
-        """The realised quality of the step, and the episode's metrics once it has ended."""
-        info: dict[str, Any] = {"quality": float(self.batch.targets[0, 0])}
-        if ended:
-            names, values = self.batch.metric_names, self.batch.episode_metrics[0]
-            info["episode"] = {n: float(v) for n, v in zip(names, values, strict=True)}
-        return info
-
-    def observations(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """What every agent sees now."""
-        row = self.batch.rows[0]
-        return {
-            agent: {
-                "observation": row[_INDICES[index]],
-                "upstream": np.zeros(EXECUTION.upstream_width, np.float32),
-            }
-            for index, agent in enumerate(AGENTS)
+    def _result(self, reward: float, quality: float, outcome: int) -> StepResult:
+        """What PettingZoo hands back after a step; the agents share one reward."""
+        infos: dict[str, dict[str, Any]] = {
+            _TIMING: {"quality": quality},
+            _SOURCING: {"quality": quality},
+            _FRAGMENTATION: {"quality": quality},
+            _CONTROL: {"quality": quality},
+            _MONITOR: {"quality": quality},
         }
+        ended = outcome == ENDED
+        if ended:
+            self._end(infos)
+        if self._history is not None:
+            self._history.record(self.batch)
+        return (
+            self._observations(),
+            {
+                _TIMING: reward,
+                _SOURCING: reward,
+                _FRAGMENTATION: reward,
+                _CONTROL: reward,
+                _MONITOR: reward,
+            },
+            (_ALL_ENDED if ended else _NOBODY_ENDED).copy(),
+            _NOBODY_ENDED.copy(),
+            infos,
+        )
+
+    def _end(self, infos: dict[str, dict[str, Any]]) -> None:
+        """The episode is over: its metrics go to every agent, and nobody is left to act."""
+        names, values = self.batch.metric_names, self.batch.episode_metrics[0].tolist()
+        episode = dict(zip(names, values, strict=True))
+        for info in infos.values():
+            info["episode"] = episode
+        self.agents = []
+
+    def observations(self) -> Observations:
+        """What every agent sees now."""
+        observe_single(self._address)
+        return self._observations()
+
+    def _observations(self) -> Observations:
+        """Fresh copies of what the kernel wrote last: no later step changes them."""
+        timing, sourcing, fragmentation, control, monitor = self._copies
+        zeros, width, float32 = np.zeros, _UPSTREAM_WIDTH, _FLOAT32
+        return {
+            _TIMING: {"observation": timing(), "upstream": zeros(width, float32)},
+            _SOURCING: {"observation": sourcing(), "upstream": zeros(width, float32)},
+            _FRAGMENTATION: {"observation": fragmentation(), "upstream": zeros(width, float32)},
+            _CONTROL: {"observation": control(), "upstream": zeros(width, float32)},
+            _MONITOR: {"observation": monitor(), "upstream": zeros(width, float32)},
+        }
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The moment as uint8 [480, 800, 3]: the book, the schedule, and the mid with the fills.
+
+        None, with a warning, where the environment was made without a `render_mode`.
+        After `load_state` the picture starts at the restored step.
+
+        Raises:
+            ActionError: no episode has begun yet.
+        """
+        if self._history is None:
+            gymnasium.logger.warn(
+                "render() without a render mode shows nothing; make the environment with "
+                f"render_mode={RENDER_MODES[0]!r}"
+            )
+            return None
+        if not self._history.begun:
+            raise ActionError("render() before the first episode; call reset() first")
+        # matplotlib takes a second to come in, and most environments never render.
+        from envs.execution.drawing import draw
+
+        return draw(self._history.scene(self.batch))
 
     def state(self) -> NDArray[np.float32]:
         """float32 [state width]: shared columns, own columns, privileged ones."""
@@ -159,6 +306,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         """Restore what `state_dict` gave, to the bit."""
         self.batch.load_state(state["batch"])
         self.agents = list(AGENTS) if state["running"] else []
+        if self._history is not None:
+            self._history.begin(self.batch)
 
 
 def _number(agent: str) -> int:

@@ -12,7 +12,7 @@ from pettingzoo.utils import AgentSelector
 
 from configs.errors import ActionError, SimulatorError
 from configs.execution import ExecutionConfig
-from envs.execution.parallel import ENV_ID, ExecutionParallelEnv
+from envs.execution.parallel import ENV_ID, RENDER_MODES, ExecutionParallelEnv
 from envs.execution.spaces import AGENTS, checked_action, encode_choice
 from signals.execution import EXECUTION
 
@@ -27,16 +27,22 @@ class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
 
     metadata: ClassVar[dict[str, Any]] = {
         "name": ENV_ID,
-        "render_modes": [],
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
         "is_parallelizable": True,
     }
 
-    def __init__(self, config: ExecutionConfig | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ExecutionConfig | None = None,
+        seed: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
         super().__init__()
-        self._parallel = ExecutionParallelEnv(config, seed)
+        self._parallel = ExecutionParallelEnv(config, seed, render_mode)
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
-        self.render_mode = None
+        self.render_mode = self._parallel.render_mode
         self.state_space = self._parallel.state_space
         self._action = np.zeros((1, EXECUTION.action_width), np.float32)
         self._upstream = np.zeros(EXECUTION.upstream_width, np.float32)
@@ -110,6 +116,14 @@ class ExecutionAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
         self.truncations = truncations
         self.infos = infos
         self._upstream[:] = 0.0
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """As in the parallel face; constant within a step."""
+        return self._parallel.render()
+
+    def close(self) -> None:
+        """As in the parallel face, which holds nothing open."""
+        self._parallel.close()
 
     def state(self) -> NDArray[np.float32]:
         """As in the parallel face; constant within a step."""

@@ -7,12 +7,14 @@ the resets that full episodes need are part of the time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.execution import ExecutionConfig
+from configs.loading import load_config
 from envs import execution_v0
 from envs.execution import make_batched
 from experiments.bench.report import Figure, speed
@@ -22,6 +24,10 @@ from experiments.streams import message_stream
 from signals.execution import EXECUTION
 
 _STOP = "EMERGENCY_STOP"
+_STEPS_PER_S = 60_000.0  # a core, five agents, observations included
+_QUIET_US = 7.0  # of a step at that speed that may be anything but the market's messages
+_QUIET_RATE = 0.01  # background messages a second
+_MICROSECONDS = 1e6
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,33 @@ def figures(sizes: EnvSizes | None = None) -> list[Figure]:
     """Every figure of the benchmark."""
     sizes = sizes or EnvSizes()
     joint = joint_actions(sizes.steps, sizes.seed)
-    alone, messages = _alone(sizes, joint)
+    alone, messages = _alone(sizes, joint, ExecutionConfig())
+    quiet, _ = _alone(sizes, joint, _quiet_market())
     book_steps = _reference_messages_per_s(sizes) / messages
     batched = _batched_steps_per_s(sizes)
     reference = "Python book, same messages"
     unit = "steps/s"
+    single = speed("execution_steps_per_s_100msg_per_step", alone, unit, reference, book_steps)
     return [
-        speed("execution_steps_per_s_100msg_per_step", alone, unit, reference, book_steps),
+        replace(single, target=_STEPS_PER_S, of_value=True),
         speed(f"execution_batched{sizes.batch}_steps_per_s", batched, unit, reference, book_steps),
         Figure("execution_messages_per_step", messages, "messages"),
+        Figure(
+            "execution_step_without_messages_us",
+            _MICROSECONDS / quiet,
+            "us",
+            target=_QUIET_US,
+            at_most=True,
+        ),
     ]
+
+
+def _quiet_market() -> ExecutionConfig:
+    """The default environment in which next to nothing happens: what is left is overhead.
+
+    Its parents are of one unit, so that the work on child orders is left out as well.
+    """
+    return load_config(ExecutionConfig, {"market": {"flow": {"messages_per_second": _QUIET_RATE}}})
 
 
 def joint_actions(count: int, seed: int) -> NDArray[np.float32]:
@@ -77,9 +100,11 @@ def _as_dicts(joint: NDArray[np.float32]) -> list[dict[str, Any]]:
     return out
 
 
-def _alone(sizes: EnvSizes, joint: NDArray[np.float32]) -> tuple[float, float]:
+def _alone(
+    sizes: EnvSizes, joint: NDArray[np.float32], config: ExecutionConfig
+) -> tuple[float, float]:
     """Steps a CPU second of one PettingZoo environment, and its messages a step."""
-    env = execution_v0.parallel_env()
+    env = execution_v0.parallel_env(config)
     actions = _as_dicts(joint)
 
     def run() -> None:

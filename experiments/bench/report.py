@@ -31,6 +31,7 @@ class Figure:
         ratio: how the two compare; None without a reference.
         target: bound for the ratio where there is one, else for the value.
         at_most: the target is an upper bound.
+        of_value: the target bounds the value, whether there is a ratio or not.
     """
 
     name: str
@@ -41,19 +42,20 @@ class Figure:
     ratio: float | None = None
     target: float | None = None
     at_most: bool = False
+    of_value: bool = False
 
     @property
     def met(self) -> bool | None:
         """Whether the target is reached; None where there is none."""
         if self.target is None:
             return None
-        judged = self.value if self.ratio is None else self.ratio
+        judged = self.value if self.ratio is None or self.of_value else self.ratio
         return judged <= self.target if self.at_most else judged >= self.target
 
     def row(self) -> dict[str, Any]:
         """The figure as plain data."""
         out = asdict(self)
-        del out["at_most"]
+        del out["at_most"], out["of_value"]
         return {**out, "met": self.met}
 
 

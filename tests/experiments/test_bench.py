@@ -72,6 +72,7 @@ def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict
                 "execution_steps_per_s_100msg_per_step",
                 "execution_batched3_steps_per_s",
                 "execution_messages_per_step",
+                "execution_step_without_messages_us",
             ],
         ),
     ],
@@ -126,6 +127,8 @@ def test_about_a_hundred_messages_a_step() -> None:
         (cost_ratio("c", 26.0, "r", 20.0, target=1.3), True),
         (cost_ratio("c", 27.0, "r", 20.0, target=1.3), False),
         (Figure("f", 1.0, "x", target=1.0), True),
+        (Figure("f", 9.0, "x", "r", 3.0, 3.0, target=8.0, of_value=True), True),
+        (Figure("f", 9.0, "x", "r", 0.9, 10.0, target=9.5, of_value=True), False),
         (Figure("f", 0.0, "x", target=1.0), False),
     ],
 )
