@@ -13,7 +13,6 @@ from configs.market import VENUE_COUNT
 from envs.execution.batched import BatchedExecution
 from market.book import MAKER, TAKER, TRADE_PRICE, TRADE_QUANTITY
 from market.decode import BP
-from market.desk import OWN_TAKER
 from market.schedules import almgren_chriss_share, almgren_chriss_urgency
 from market.state import (
     ACTIVE,
@@ -24,6 +23,7 @@ from market.state import (
     LEVELS_SEEN,
     OWN_PRICE,
     OWN_QUANTITY,
+    OWN_TAKER,
 )
 
 Floats = NDArray[np.float64]

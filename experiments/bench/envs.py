@@ -17,10 +17,9 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from envs import execution_v0
 from envs.execution import make_batched
+from experiments.bench.reference import reference_messages_per_s
 from experiments.bench.report import Figure, speed
-from experiments.bench.timing import cpu_seconds, median_cpu_seconds
-from experiments.reference_book import ReferenceBook
-from experiments.streams import message_stream
+from experiments.bench.timing import median_cpu_seconds
 from signals.execution import EXECUTION
 
 _STOP = "EMERGENCY_STOP"
@@ -49,7 +48,9 @@ def figures(sizes: EnvSizes | None = None) -> list[Figure]:
     joint = joint_actions(sizes.steps, sizes.seed)
     alone, messages = _alone(sizes, joint, ExecutionConfig())
     quiet, _ = _alone(sizes, joint, _quiet_market())
-    book_steps = _reference_messages_per_s(sizes) / messages
+    book_steps = (
+        reference_messages_per_s(sizes.reference_messages, sizes.seed, sizes.levels) / messages
+    )
     batched = _batched_steps_per_s(sizes)
     reference = "Python book, same messages"
     unit = "steps/s"
@@ -73,7 +74,9 @@ def _quiet_market() -> ExecutionConfig:
 
     Its parents are of one unit, so that the work on child orders is left out as well.
     """
-    return load_config(ExecutionConfig, {"market": {"flow": {"messages_per_second": _QUIET_RATE}}})
+    return load_config(
+        ExecutionConfig, {"market": {"flow": {"arrivals": {"messages_per_second": _QUIET_RATE}}}}
+    )
 
 
 def joint_actions(count: int, seed: int) -> NDArray[np.float32]:
@@ -145,15 +148,3 @@ def _batched_steps_per_s(sizes: EnvSizes) -> float:
     # Each repeat goes on where the last one ended, so that all phases of an episode count.
     env.reset()
     return len(flat) / median_cpu_seconds(run, sizes.repeats)
-
-
-def _reference_messages_per_s(sizes: EnvSizes) -> float:
-    rows = message_stream(sizes.reference_messages, sizes.seed, sizes.levels)
-    plain = [tuple(row) for row in rows.tolist()]
-
-    def run() -> None:
-        book = ReferenceBook(sizes.levels)
-        for row in plain:
-            book.apply(*row)
-
-    return len(plain) / cpu_seconds(run)

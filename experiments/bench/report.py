@@ -19,6 +19,9 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 _BYTES_PER_GIB = 2**30
 
 
+Target = float | tuple[float | None, float | None] | None
+
+
 @dataclass(frozen=True)
 class Figure:
     """One number that a benchmark measured.
@@ -29,7 +32,8 @@ class Figure:
         reference: what it is compared with, in words; None where there is nothing.
         reference_value: of the reference, measured in the same run.
         ratio: how the two compare; None without a reference.
-        target: bound for the ratio where there is one, else for the value.
+        target: bound for the ratio where there is one, else for the value; or a range
+            (low, high), an end of it None where it is open.
         at_most: the target is an upper bound.
         of_value: the target bounds the value, whether there is a ratio or not.
     """
@@ -40,7 +44,7 @@ class Figure:
     reference: str | None = None
     reference_value: float | None = None
     ratio: float | None = None
-    target: float | None = None
+    target: Target = None
     at_most: bool = False
     of_value: bool = False
 
@@ -50,6 +54,9 @@ class Figure:
         if self.target is None:
             return None
         judged = self.value if self.ratio is None or self.of_value else self.ratio
+        if isinstance(self.target, tuple):
+            low, high = self.target
+            return (low is None or judged >= low) and (high is None or judged <= high)
         return judged <= self.target if self.at_most else judged >= self.target
 
     def row(self) -> dict[str, Any]:
@@ -150,6 +157,11 @@ def table(bench: str, figures: list[Figure]) -> Table:
 def _target(figure: Figure) -> str:
     if figure.target is None:
         return ""
+    if isinstance(figure.target, tuple):
+        low, high = figure.target
+        if low is not None and high is not None:
+            return f"{_number(low)} to {_number(high)}"
+        return f"<= {_number(high)}" if low is None else f">= {_number(low)}"
     return f"{'<=' if figure.at_most else '>='} {_number(figure.target)}"
 
 
