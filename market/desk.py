@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from configs.market import VENUE_COUNT
 from market import book as lob
 from market.book import Book, Tape
 from market.kernels import inlined, kernel
-from market.pointers import pointer, record, shifted
+from market.pointers import pointer, record, shifted, trailing_zeros
 from market.state import (
     EXCITATIONS,
     FIRST_OWN,
@@ -18,6 +20,9 @@ from market.state import (
     PENDING_FIELDS,
     Market,
 )
+
+_WORD_SHIFT, _WORD_MASK = 6, 63
+_ALL, _BIT, _NO_BITS = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1), np.uint64(0)
 
 
 class Desk(NamedTuple):
@@ -33,8 +38,10 @@ class Desk(NamedTuple):
     metaorders: Any
     imbalances: Any
     owned: Any
+    owned_bits: Any
     pending: Any
     pending_time: Any
+    pending_heap: Any
     offsets: Any
     sizes: Any
     lengths: Any
@@ -64,8 +71,10 @@ def desk_at(market: Market, n: int) -> Desk:
         shifted(pointer(market.metaorders), n * market.metaorders.shape[1] * METAORDER_FIELDS),
         shifted(pointer(market.imbalances), n * IMBALANCES),
         shifted(pointer(market.owned), n * market.owned.shape[1] * OWNED_FIELDS),
+        shifted(pointer(market.owned_bits), n * market.owned_bits.shape[1]),
         shifted(pointer(market.pending), n * market.pending.shape[1] * PENDING_FIELDS),
         shifted(pointer(market.pending_time), n * market.pending_time.shape[1]),
+        shifted(pointer(market.pending_heap), n * market.pending_heap.shape[1]),
         pointer(market.offsets),
         pointer(market.sizes),
         pointer(market.lengths),
@@ -104,6 +113,42 @@ def venue_best(desk: Desk, venue: int, side: int) -> int:
     """Best price of one venue on the side of resting orders of `side`."""
     field = lob.BEST_BID if side == lob.BUY else lob.BEST_ASK
     return desk.first.header[venue * lob.HEADER_FIELDS + field]
+
+
+@inlined
+def mark_own(desk: Desk, index: int, active: bool) -> None:
+    """Note whether own order `index` rests."""
+    word, bit = index >> _WORD_SHIFT, _BIT << np.uint64(index & _WORD_MASK)
+    bits = desk.owned_bits[word]
+    desk.owned_bits[word] = bits | bit if active else bits & ~bit
+
+
+@inlined
+def _first_bit(desk: Desk, flow: Any, index: int, flipped: np.uint64) -> int:
+    """The first own order from `index` on that rests, or, `flipped`, that does not."""
+    word = index >> _WORD_SHIFT
+    words = (flow.max_resting + _WORD_MASK) >> _WORD_SHIFT
+    if word >= words:
+        return flow.max_resting
+    bits = (desk.owned_bits[word] ^ flipped) & (_ALL << np.uint64(index & _WORD_MASK))
+    while bits == _NO_BITS:
+        word += 1
+        if word >= words:
+            return flow.max_resting
+        bits = desk.owned_bits[word] ^ flipped
+    return min((word << _WORD_SHIFT) + trailing_zeros(bits), flow.max_resting)
+
+
+@inlined
+def next_own(desk: Desk, flow: Any, index: int) -> int:
+    """The first own resting order from number `index` on; `max_resting` where there is none."""
+    return _first_bit(desk, flow, index, _NO_BITS)
+
+
+@inlined
+def free_own(desk: Desk, flow: Any) -> int:
+    """The first number that no own resting order has; `max_resting` where all are taken."""
+    return _first_bit(desk, flow, 0, _ALL)
 
 
 @inlined

@@ -49,6 +49,7 @@ from market.state import (
     ORDERS_LEFT,
     PATIENT,
     SIGN,
+    TABLE_MASK,
     TABLE_SIZE,
 )
 
@@ -60,7 +61,6 @@ _VENUE_BITS = np.uint64(40)
 _POPULATION_BITS = np.uint64(50)
 _POPULATION_SCALE = 1.0 / (1 << 14)
 # Second: size, offset, pick (of an order, a metaorder or a venue), locality.
-_TABLE_MASK = np.uint64(TABLE_SIZE - 1)
 _TABLE_BITS = np.uint64(10)
 _PICK_MASK = np.uint64((1 << 30) - 1)
 _PICK_SCALE = 1.0 / (1 << 30)
@@ -99,7 +99,7 @@ def _metaorder_side(desk: Desk, flow: Any, gap: float, pick: float, counter: int
     left = desk.metaorders[row + ORDERS_LEFT] - 1
     if left <= 0:
         bits = hash64(record(desk.episode).flow_key, counter + _RENEWAL)
-        left = desk.lengths[int(bits & _TABLE_MASK)]
+        left = desk.lengths[int(bits & TABLE_MASK)]
         draw = float(bits >> _VENUE_BITS) * (1.0 / (1 << 24))
         buys = 0.5 + 0.5 * math.tanh(flow.metaorder_lean * gap)
         desk.metaorders[row + SIGN] = lob.BUY if draw < buys else lob.SELL
@@ -215,7 +215,7 @@ def background_message(desk: Desk, flow: Any) -> None:
     episode.arrivals += 1
     kind_draw = float(first & _FIELD_MASK) * _FIELD_SCALE
     side_draw = float((first >> _FIELD_BITS) & _FIELD_MASK) * _FIELD_SCALE
-    venue = desk.chosen_venue[int((first >> _VENUE_BITS) & _TABLE_MASK)]
+    venue = desk.chosen_venue[int((first >> _VENUE_BITS) & TABLE_MASK)]
     pick = float((second >> _FIELD_BITS) & _PICK_MASK) * _PICK_SCALE
     # Flow that answered to own quotes could be led by them at no cost.
     bid, ask = background_quote(desk, flow, lob.BUY), background_quote(desk, flow, lob.SELL)
@@ -230,9 +230,9 @@ def background_message(desk: Desk, flow: Any) -> None:
     if draw < flow.limit_share:
         patient = float(first >> _POPULATION_BITS) * _POPULATION_SCALE < flow.patient_share
         local = float(second >> _LOCAL_BITS) * _POPULATION_SCALE < flow.local_share
-        quantity = desk.sizes[int(second & _TABLE_MASK)]
+        quantity = desk.sizes[int(second & TABLE_MASK)]
         table = TABLE_SIZE if patient else 0
-        offset = desk.offsets[table + int((second >> _TABLE_BITS) & _TABLE_MASK)]
+        offset = desk.offsets[table + int((second >> _TABLE_BITS) & TABLE_MASK)]
         kind = PATIENT if patient else IMPATIENT
         _add_limit(desk, flow, venue, side, offset, quantity, kind, local)
         if local:
@@ -245,7 +245,7 @@ def background_message(desk: Desk, flow: Any) -> None:
                 side = lob.BUY if lean > 0.0 else lob.SELL
             else:
                 side = _metaorder_side(desk, flow, gap, pick, counter)
-            quantity = desk.sizes[int(second & _TABLE_MASK)]
+            quantity = desk.sizes[int(second & TABLE_MASK)]
             start = float(second >> _LOCAL_BITS) * _POPULATION_SCALE
             _market_order(desk, flow, side, quantity, start)
         else:

@@ -16,6 +16,9 @@ from market.desk import (
     best_ask,
     best_bid,
     depth_at,
+    free_own,
+    mark_own,
+    next_own,
     route,
     venue_book,
 )
@@ -39,6 +42,7 @@ from market.state import (
     PASSIVE,
     PENDING_FIELDS,
     POSTED_STEP,
+    SENT,
     SIZE,
     SLOT,
     SLOT_GENERATION,
@@ -76,6 +80,7 @@ def account_maker_fills(desk: Desk, flow: Any, venues: Any, since: int) -> None:
             desk.owned[own + OWN_QUANTITY] -= filled
             if desk.owned[own + OWN_QUANTITY] == 0:
                 desk.owned[own + ACTIVE] = 0
+                mark_own(desk, maker - FIRST_OWN, False)
                 record(desk.parent).resting_orders -= 1
             record(desk.parent).resting -= filled
             record(desk.parent).filled_passive += filled
@@ -131,12 +136,8 @@ def post(
         price = min(price, best_ask(desk, flow) - 1)
     else:
         price = max(price, best_bid(desk) + 1)
-    index = lob.NONE
-    for candidate in range(flow.max_resting):
-        if desk.owned[candidate * OWNED_FIELDS + ACTIVE] == 0:
-            index = candidate
-            break
-    if index < 0 or not 0 < price < flow.ladder - 1:
+    index = free_own(desk, flow)
+    if index == flow.max_resting or not 0 < price < flow.ladder - 1:
         return False
     if venue == SMART:
         venue = _shortest_queue(desk, flow, venues, price)
@@ -146,6 +147,7 @@ def post(
         return False
     own = index * OWNED_FIELDS
     desk.owned[own + ACTIVE] = 1
+    mark_own(desk, index, True)
     desk.owned[own + VENUE] = venue
     desk.owned[own + SLOT] = slot
     desk.owned[own + SLOT_GENERATION] = book.orders[slot * lob.ORDER_FIELDS + lob.GENERATION]
@@ -167,10 +169,62 @@ def cancel_own(desk: Desk, flow: Any, index: int) -> None:
     book = venue_book(desk, flow, desk.owned[own + VENUE])
     quantity = lob.remove(book, desk.owned[own + SLOT])
     desk.owned[own + ACTIVE] = 0
+    mark_own(desk, index, False)
     desk.owned[own + OWN_QUANTITY] = 0
     record(desk.parent).resting -= quantity
     record(desk.parent).resting_orders -= 1
     record(desk.parent).last_cancelled += quantity
+
+
+@inlined
+def _before(desk: Desk, one: int, other: int) -> bool:
+    """Whether row `one` arrives before row `other`; of equal times the one sent first."""
+    first, second = desk.pending_time[one], desk.pending_time[other]
+    if first != second:
+        return first < second
+    sent = desk.pending[one * PENDING_FIELDS + SENT]
+    return sent < desk.pending[other * PENDING_FIELDS + SENT]
+
+
+@inlined
+def _rise(desk: Desk, place: int) -> None:
+    """Bring the row at the end of the heap to where it belongs."""
+    slot = desk.pending_heap[place]
+    while place > 0:
+        above = (place - 1) // 2
+        if not _before(desk, slot, desk.pending_heap[above]):
+            break
+        desk.pending_heap[place] = desk.pending_heap[above]
+        place = above
+    desk.pending_heap[place] = slot
+
+
+@inlined
+def _sink(desk: Desk, count: int) -> None:
+    """Bring the row at the head of a heap of `count` to where it belongs."""
+    place, slot = 0, desk.pending_heap[0]
+    while True:
+        below = 2 * place + 1
+        if below >= count:
+            break
+        if below + 1 < count and _before(
+            desk, desk.pending_heap[below + 1], desk.pending_heap[below]
+        ):
+            below += 1
+        if not _before(desk, desk.pending_heap[below], slot):
+            break
+        desk.pending_heap[place] = desk.pending_heap[below]
+        place = below
+    desk.pending_heap[place] = slot
+
+
+@kernel
+def cancel_all_own(desk: Desk, flow: Any) -> None:
+    """Take every own resting order out of its book."""
+    index = next_own(desk, flow, 0)
+    while index < flow.max_resting:
+        cancel_own(desk, flow, index)
+        index = next_own(desk, flow, index + 1)
 
 
 @kernel
@@ -190,15 +244,19 @@ def send(
     count = episode.pending_count
     if count >= flow.max_pending:
         return False
-    row = count * PENDING_FIELDS
-    desk.pending_time[count] = time
+    slot = desk.pending_heap[count]
+    row = slot * PENDING_FIELDS
+    desk.pending_time[slot] = time
     desk.pending[row + KIND] = kind
     desk.pending[row + TO_VENUE] = venue
     desk.pending[row + LIMIT_PRICE] = price
     desk.pending[row + SIZE] = quantity
     desk.pending[row + OWNED_INDEX] = index
     desk.pending[row + DECISION_TWICE_MID] = twice_mid
+    desk.pending[row + SENT] = episode.pending_sent
+    episode.pending_sent += 1
     episode.pending_count = count + 1
+    _rise(desk, count)
     episode.next_pending = min(episode.next_pending, time)
     if kind != CANCEL:
         record(desk.parent).in_flight += quantity
@@ -233,41 +291,29 @@ def drop_children_in_flight(desk: Desk) -> None:
 
 
 @inlined
-def _earliest(desk: Desk) -> int:
-    """Index of the message that arrives first; of equal times the one sent first."""
-    chosen = 0
-    for index in range(1, record(desk.episode).pending_count):
-        if desk.pending_time[index] < desk.pending_time[chosen]:
-            chosen = index
-    return chosen
-
-
-@inlined
-def _forget_pending(desk: Desk, index: int) -> None:
-    """Close the gap, keeping the order of sending."""
+def _take_earliest(desk: Desk) -> int:
+    """Take the message that arrives first out of the heap. Returns its row, free from now on."""
     episode = record(desk.episode)
     last = episode.pending_count - 1
-    for other in range(index, last):
-        desk.pending_time[other] = desk.pending_time[other + 1]
-        for field in range(PENDING_FIELDS):
-            after = (other + 1) * PENDING_FIELDS + field
-            desk.pending[other * PENDING_FIELDS + field] = desk.pending[after]
+    slot = desk.pending_heap[0]
+    desk.pending_heap[0] = desk.pending_heap[last]
+    desk.pending_heap[last] = slot
     episode.pending_count = last
-    episode.next_pending = desk.pending_time[_earliest(desk)] if last > 0 else math.inf
+    _sink(desk, last)
+    episode.next_pending = desk.pending_time[desk.pending_heap[0]] if last > 0 else math.inf
+    return slot
 
 
 @kernel
 def arrive(desk: Desk, flow: Any, venues: Any) -> None:
     """The message in flight that is due reaches its venue."""
-    index = _earliest(desk)
-    row = index * PENDING_FIELDS
+    row = _take_earliest(desk) * PENDING_FIELDS
     kind = desk.pending[row + KIND]
     venue = desk.pending[row + TO_VENUE]
     price = desk.pending[row + LIMIT_PRICE]
     size = desk.pending[row + SIZE]
     twice_mid = desk.pending[row + DECISION_TWICE_MID]
     owned = desk.pending[row + OWNED_INDEX]
-    _forget_pending(desk, index)
     parent = record(desk.parent)
     if kind == CANCEL:
         _arrive_cancel(desk, flow, owned, venue, price, size)
@@ -323,7 +369,7 @@ def apply_event(desk: Desk, flow: Any, venues: Any, time: float) -> None:
         background_message(desk, flow)
     else:
         arbitrage(desk, flow)
-    if record(desk.parent).resting > 0:
+    if desk.tape.count[0] > since and record(desk.parent).resting > 0:
         account_maker_fills(desk, flow, venues, since)
 
 
@@ -350,8 +396,7 @@ def cross_remainder(desk: Desk, flow: Any, venues: Any, twice_mid: int, gap_tick
     """
     parent = record(desk.parent)
     drop_children_in_flight(desk)
-    for index in range(flow.max_resting):
-        cancel_own(desk, flow, index)
+    cancel_all_own(desk, flow)
     quantity = parent.remaining
     if quantity == 0:
         return
@@ -382,10 +427,9 @@ def summarise_resting(desk: Desk, flow: Any, best: int) -> None:
     if parent.resting == 0:
         return
     nearest = -math.inf
-    for index in range(flow.max_resting):
+    index = next_own(desk, flow, 0)
+    while index < flow.max_resting:
         own = index * OWNED_FIELDS
-        if desk.owned[own + ACTIVE] == 0:
-            continue
         behind = float(parent.side * (best - desk.owned[own + OWN_PRICE])) if best >= 0 else 0.0
         parent.stalest_ticks = max(parent.stalest_ticks, behind)
         parent.oldest_steps = max(parent.oldest_steps, parent.step - desk.owned[own + POSTED_STEP])
@@ -396,3 +440,4 @@ def summarise_resting(desk: Desk, flow: Any, best: int) -> None:
             book = venue_book(desk, flow, desk.owned[own + VENUE])
             parent.queue_ahead = lob.queue_ahead(book, desk.owned[own + SLOT])
             parent.queue_own = desk.owned[own + OWN_QUANTITY]
+        index = next_own(desk, flow, index + 1)

@@ -29,6 +29,7 @@ from market.random import (
     PURPOSE_ARRIVALS,
     PURPOSE_FLOW,
     PURPOSE_KNOTS,
+    PURPOSE_LATENCY,
     PURPOSE_METAORDERS,
     PURPOSE_OPENING,
     PURPOSE_PARENT,
@@ -122,6 +123,9 @@ def _clear(market: Any, n: int, horizon: int) -> None:
     episode.impact = 0.0
     episode.next_arbitrage = math.inf
     episode.pending_count = 0
+    episode.pending_sent = 0
+    for index in range(market.pending_heap.shape[1]):
+        market.pending_heap[n, index] = index
     episode.next_pending = math.inf
     episode.buy_volume = 0.0
     episode.sell_volume = 0.0
@@ -132,6 +136,8 @@ def _clear(market: Any, n: int, horizon: int) -> None:
     episode.imbalance_last = 0.0
     for index in range(market.owned.shape[1]):
         market.owned[n, index, ACTIVE] = 0
+    for word in range(market.owned_bits.shape[1]):
+        market.owned_bits[n, word] = 0
 
 
 @kernel
@@ -171,6 +177,7 @@ def _begin(
         seed, number = path_seeds[n], episode.episode
         episode.seed = seed
         episode.flow_key = stream_key(seed, number, PURPOSE_FLOW)
+        episode.latency_key = stream_key(seed, number, PURPOSE_LATENCY)
         refine(market, n, stream_key(seed, number, PURPOSE_KNOTS))
         episode.clock = -flow.warmup_steps * flow.step_seconds
         episode.next_knot = episode.clock

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.execution import ExecutionConfig
-from configs.market import VENUE_COUNT
+from configs.market import VENUE_COUNT, MarketConfig
 from market import book as lob
 from market.book import BookArrays
 
@@ -25,6 +25,7 @@ EPISODE = np.dtype(
         ("flow_key", np.uint64),
         ("cluster", np.int64),  # equal where paths share a day of bars, or the path itself
         ("arrival_key", np.uint64),
+        ("latency_key", np.uint64),
         ("arrivals", np.int64),  # background messages drawn so far
         ("candidates", np.int64),  # arrival times drawn, by the thinning of the Hawkes process
         ("clock", np.float64),
@@ -33,6 +34,7 @@ EPISODE = np.dtype(
         ("baseline", np.float64),  # messages a second, without excitation
         ("next_pending", np.float64),
         ("pending_count", np.int64),
+        ("pending_sent", np.int64),  # messages put in flight so far
         ("next_arbitrage", np.float64),
         ("next_knot", np.float64),  # when the reference moves next
         ("reference", np.float64),  # the path now, own impact left out, ladder ticks
@@ -121,8 +123,8 @@ ACTIVE, VENUE, SLOT, SLOT_GENERATION, OWN_PRICE, OWN_QUANTITY, POSTED_STEP, TWIC
 OWNED_FIELDS = 8
 
 # Fields of a message in flight (int32), and its kinds.
-KIND, TO_VENUE, LIMIT_PRICE, SIZE, OWNED_INDEX, DECISION_TWICE_MID = range(6)
-PENDING_FIELDS = 6
+KIND, TO_VENUE, LIMIT_PRICE, SIZE, OWNED_INDEX, DECISION_TWICE_MID, SENT = range(7)
+PENDING_FIELDS = 7
 AGGRESSIVE, PASSIVE, CANCEL = 1, 2, 3
 SMART = VENUE_COUNT  # as a venue: the router over all books
 
@@ -143,6 +145,8 @@ WEIGHT = JUMP
 LAW_FIELDS = 2
 
 TABLE_SIZE = 1024  # entries of an inverse distribution table; a power of two
+TABLE_MASK = np.uint64(TABLE_SIZE - 1)
+MESSAGES_PER_STEP = 1024  # more than a step can send: numbers its latencies
 LEVELS_SEEN = 5
 BID, ASK = 0, 1
 LEVEL_PRICE, LEVEL_QUANTITY = 0, 1
@@ -167,7 +171,6 @@ FLOW = np.dtype(
         ("step_seconds", np.float64),
         ("ladder", np.int64),
         ("slots", np.int64),
-        ("router_latency", np.float64),
         ("tick", np.float64),
         ("sweep_ticks", np.int64),
         ("max_resting", np.int64),
@@ -177,8 +180,6 @@ FLOW = np.dtype(
 
 VENUES = np.dtype(
     [
-        ("latency", np.float64),  # median, seconds
-        ("latency_dispersion", np.float64),
         ("maker_fee", np.float64),  # ticks per unit
         ("taker_fee", np.float64),
     ]
@@ -201,8 +202,11 @@ class Market(NamedTuple):
     metaorders: NDArray[np.int32]  # [N, at work, METAORDER_FIELDS]
     imbalances: NDArray[np.float64]  # [N, IMBALANCES], decaying signed own volume
     owned: NDArray[np.int32]  # [N, max_resting, OWNED_FIELDS]
+    owned_bits: NDArray[np.uint64]  # [N, max_resting / 64], which of them rest
     pending: NDArray[np.int32]  # [N, max_pending, PENDING_FIELDS]
     pending_time: NDArray[np.float64]  # [N, max_pending]
+    # [N, max_pending]: the rows in flight as a heap by arrival, then the free rows.
+    pending_heap: NDArray[np.int32]
     depth: NDArray[np.int32]  # [N, VENUE_COUNT, 2, LEVELS_SEEN, 2], own orders taken out
     flow: NDArray[Any]  # FLOW [1]
     venues: NDArray[Any]  # VENUES [VENUE_COUNT]
@@ -210,6 +214,7 @@ class Market(NamedTuple):
     sizes: NDArray[np.int32]  # [TABLE_SIZE]
     lengths: NDArray[np.int32]  # [TABLE_SIZE], market orders of a metaorder
     chosen_venue: NDArray[np.int32]  # [TABLE_SIZE]
+    latencies: NDArray[np.float64]  # [VENUE_COUNT + 1, TABLE_SIZE], seconds; the router's last
     excitation_law: NDArray[np.float64]  # [EXCITATIONS, 2]: decay 1/s, jump of an arrival 1/s
     impact_law: NDArray[np.float64]  # [IMBALANCES, 2]: decay 1/s, weight
 
@@ -217,7 +222,8 @@ class Market(NamedTuple):
 # What `state_dict` carries; the rest follows from the configuration.
 STATE_FIELDS = (
     "tape", "tape_count", "episodes", "parents", "path", "knots", "activity", "deviation",
-    "excitation", "metaorders", "imbalances", "owned", "pending", "pending_time", "depth",
+    "excitation", "metaorders", "imbalances", "owned", "owned_bits", "pending", "pending_time",
+    "pending_heap", "depth",
 )  # fmt: skip
 
 
@@ -249,6 +255,22 @@ def venue_table(weights: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.searchsorted(np.cumsum(weights) / weights.sum(), u).astype(np.int32)
 
 
+def latency_table(market: MarketConfig) -> NDArray[np.float64]:
+    """Inverse distribution of the seconds to each venue (log-normal), and by the router.
+
+    The router sends so that all venues are reached together, with the slowest.
+    """
+    normal = NormalDist()
+    u = (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
+    z = np.array([normal.inv_cdf(float(x)) for x in u])
+    slowest = max(market.venues, key=lambda venue: venue.latency_seconds)
+    medians = [venue.latency_seconds for venue in market.venues]
+    medians.append(market.router_latency_seconds + slowest.latency_seconds)
+    spreads = [venue.latency_dispersion for venue in market.venues]
+    spreads.append(slowest.latency_dispersion)
+    return np.array([m * np.exp(s * z) for m, s in zip(medians, spreads, strict=True)])
+
+
 def _flow_record(config: ExecutionConfig) -> NDArray[Any]:
     """FLOW [1]: the numbers of the configuration that kernels read."""
     flow, book = config.market.flow, config.market.book
@@ -273,7 +295,6 @@ def _flow_record(config: ExecutionConfig) -> NDArray[Any]:
     out["step_seconds"] = config.step_seconds
     out["ladder"] = book.ladder_levels
     out["slots"] = book.slots
-    out["router_latency"] = config.market.router_latency_seconds
     out["tick"] = config.market.tick
     out["sweep_ticks"] = config.child.sweep_ticks
     out["max_resting"] = config.child.max_resting
@@ -291,8 +312,6 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
     # No message can trade more often than orders rest, so a ring of that size loses none.
     tape_rows = 1 << (VENUE_COUNT * book.slots - 1).bit_length()
     venues = np.zeros(VENUE_COUNT, VENUES)
-    venues["latency"] = [v.latency_seconds for v in config.market.venues]
-    venues["latency_dispersion"] = [v.latency_dispersion for v in config.market.venues]
     venues["maker_fee"] = [v.maker_fee / config.market.tick for v in config.market.venues]
     venues["taker_fee"] = [v.taker_fee / config.market.tick for v in config.market.venues]
     scales = (flow.placement_scale, flow.placement_scale * flow.patient_distance)
@@ -314,8 +333,10 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
         metaorders=np.zeros((num, flow.metaorders.at_work, METAORDER_FIELDS), np.int32),
         imbalances=np.zeros((num, IMBALANCES)),
         owned=np.zeros((num, max_resting, OWNED_FIELDS), np.int32),
+        owned_bits=np.zeros((num, (max_resting + 63) // 64), np.uint64),
         pending=np.zeros((num, max_pending, PENDING_FIELDS), np.int32),
         pending_time=np.zeros((num, max_pending)),
+        pending_heap=np.tile(np.arange(max_pending, dtype=np.int32), (num, 1)),
         depth=np.zeros((num, VENUE_COUNT, 2, LEVELS_SEEN, 2), np.int32),
         flow=parameters,
         venues=venues,
@@ -323,6 +344,7 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
         sizes=size_table(flow.mean_size, flow.size_dispersion),
         lengths=length_table(flow.metaorders.exponent, flow.metaorders.longest),
         chosen_venue=venue_table(np.array([v.weight for v in config.market.venues])),
+        latencies=latency_table(config.market),
         excitation_law=np.stack([rates, jumps], axis=1),
         impact_law=np.stack([decays, np.array(flow.impact.weights)], axis=1),
     )

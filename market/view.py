@@ -6,11 +6,10 @@ from typing import Any
 
 from configs.market import VENUE_COUNT
 from market import book as lob
-from market.desk import Desk, venue_book
-from market.kernels import inlined, kernel
+from market.desk import Desk, next_own, venue_book
+from market.kernels import inlined
 from market.pointers import record
 from market.state import (
-    ACTIVE,
     ASK,
     BID,
     LEVEL_PRICE,
@@ -28,18 +27,16 @@ EMPTY_PRICE = -1  # of a level that is not there; its quantity is 0
 @inlined
 def _own_quantity(desk: Desk, flow: Any, venue: int, price: int) -> int:
     total = 0
-    for index in range(flow.max_resting):
+    index = next_own(desk, flow, 0)
+    while index < flow.max_resting:
         own = index * OWNED_FIELDS
-        if (
-            desk.owned[own + ACTIVE] == 1
-            and desk.owned[own + VENUE] == venue
-            and desk.owned[own + OWN_PRICE] == price
-        ):
+        if desk.owned[own + VENUE] == venue and desk.owned[own + OWN_PRICE] == price:
             total += desk.owned[own + OWN_QUANTITY]
+        index = next_own(desk, flow, index + 1)
     return total
 
 
-@kernel
+@inlined
 def fill_depth(desk: Desk, flow: Any, depth: Any) -> None:
     """Write int32 [VENUE_COUNT, 2, LEVELS_SEEN, 2] (price, quantity), best level first."""
     parent = record(desk.parent)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from configs.market import VENUE_COUNT
 from market.decode import (
     BP,
     PREDICTED_QUALITY,
@@ -14,11 +13,11 @@ from market.decode import (
     decode,
     price_in_ticks,
 )
-from market.desk import Desk, desk_at
+from market.desk import Desk, desk_at, next_own
 from market.kernels import inlined, kernel
 from market.own import (
     advance,
-    cancel_own,
+    cancel_all_own,
     cross_remainder,
     drop_children_in_flight,
     send,
@@ -26,12 +25,14 @@ from market.own import (
     summarise_resting,
 )
 from market.pointers import record
-from market.random import PURPOSE_LATENCY, normal, stream_key
+from market.random import hash64
 from market.state import (
     ASK,
     BID,
+    MESSAGES_PER_STEP,
     OWNED_FIELDS,
     SMART,
+    TABLE_MASK,
     VENUE,
     Market,
 )
@@ -47,7 +48,7 @@ def mid_of(market: Market, n: int) -> float:
     return 0.5 * twice_mid_of(market.depth[n], market.episodes[n].last_mid)
 
 
-@kernel
+@inlined
 def observe_step(market: Market, n: int) -> None:
     """Renew the view of episode `n` and what it keeps of the past, at the end of a step."""
     desk = desk_at(market, n)
@@ -84,30 +85,18 @@ def _clear_last_step(parent: Any) -> None:
 
 
 @inlined
-def _router_latency(flow: Any, venues: Any) -> float:
-    """The router sends so that all venues are reached together, with the slowest."""
-    slowest = 0.0
-    for venue in range(VENUE_COUNT):
-        slowest = max(slowest, venues[venue].latency)
-    return flow.router_latency + slowest
-
-
-@inlined
-def _latency(desk: Desk, flow: Any, venues: Any, venue: int, step: int, number: int) -> float:
-    """Seconds until message `number` of this step reaches its venue (log-normal).
+def _latency(market: Market, n: int, venue: int, number: int) -> float:
+    """Seconds until message `number` of this step reaches its venue.
 
     Keyed by step and number, so that what was sent before shifts no draw.
     """
-    median = _router_latency(flow, venues) if venue == SMART else venues[venue].latency
-    spread = venues[0 if venue == SMART else venue].latency_dispersion
-    if spread == 0.0:
-        return median
-    episode = record(desk.episode)
-    key = stream_key(episode.seed, episode.episode, PURPOSE_LATENCY)
-    return median * math.exp(spread * normal(key, step * flow.max_pending + number))
+    episode, parent = market.episodes[n], market.parents[n]
+    counter = parent.step * MESSAGES_PER_STEP + number
+    bits = hash64(episode.latency_key, counter)
+    return market.latencies[venue, int(bits & TABLE_MASK)]
 
 
-@kernel
+@inlined
 def _send_all(
     market: Market, n: int, desk: Desk, count: int, children: Any, cancels: Any, twice_mid: int
 ) -> None:
@@ -115,19 +104,20 @@ def _send_all(
 
     Children wait for this step's cancels, whose quantity they may be made of.
     """
-    flow, venues = market.flow[0], market.venues
+    flow = market.flow[0]
     now = record(desk.episode).clock
-    step = record(desk.parent).step
     freed = now
-    for index in range(flow.max_resting):
+    index = next_own(desk, flow, 0)
+    while index < flow.max_resting:
         if cancels[index] == 1:
             venue = desk.owned[index * OWNED_FIELDS + VENUE]
-            arrival = now + _latency(desk, flow, venues, venue, step, index)
+            arrival = now + _latency(market, n, venue, index)
             freed = max(freed, arrival)
             send_cancel(desk, flow, arrival, index)
+        index = next_own(desk, flow, index + 1)
     for index in range(count):
         child = children[index]
-        latency = _latency(desk, flow, venues, child.venue, step, flow.max_resting + index)
+        latency = _latency(market, n, child.venue, flow.max_resting + index)
         sent = send(
             desk,
             flow,
@@ -156,13 +146,12 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     parent.stopped = 1
     drop_children_in_flight(desk)
     # The stop itself takes its time to reach the venues.
-    there = episode.clock + _router_latency(flow, market.venues)
+    there = episode.clock + _latency(market, n, SMART, 0)
     advance(desk, flow, market.venues, min(there, (parent.step + 1) * rules.step_seconds))
     if parent.reduces_risk == 1:
         cross_remainder(desk, flow, market.venues, twice_mid, rules.sweep_ticks)
         return
-    for index in range(flow.max_resting):
-        cancel_own(desk, flow, index)
+    cancel_all_own(desk, flow)
     quantity = parent.remaining
     at_horizon = market.path[n, parent.horizon] + episode.impact
     taken = parent.side * (at_horizon - parent.arrival)
@@ -192,7 +181,7 @@ def var_use(parent: Any, episode: Any, rules: Any) -> float:
     return VAR_QUANTILE * sigma * open_share * math.sqrt(steps) / rules.var_limit_bp
 
 
-@kernel
+@inlined
 def _score(parent: Any, episode: Any, rules: Any) -> None:
     """The quality of the step: latency, fill, slippage and risk, each in [0, 1]."""
     parent.quality_latency = 1.0
@@ -216,7 +205,7 @@ def _score(parent: Any, episode: Any, rules: Any) -> None:
     parent.quality_sum += parent.quality
 
 
-@kernel
+@inlined
 def work_step(
     market: Market,
     n: int,
@@ -271,7 +260,6 @@ def work_step(
     _mark(parent, episode, rules)
     _score(parent, episode, rules)
     if parent.remaining == 0:
-        for index in range(flow.max_resting):
-            cancel_own(desk, flow, index)
+        cancel_all_own(desk, flow)
         drop_children_in_flight(desk)
         parent.done = 1
