@@ -1,8 +1,7 @@
-"""Every order type over the book: what a full message does.
+"""Every order type over the book: what a full message does, but for auctions and stops.
 
-An order enters, trades and rests; then stops that its trades have reached enter in the
-order of their arrival, as one wave; what the wave trades makes the next one. Each wave
-takes its stops off the shelf and nothing puts new ones there, so a cascade ends.
+The price of an order's trades is noted, so that `market.stops` can let those enter that
+it has reached once the message is finished.
 """
 
 from __future__ import annotations
@@ -17,20 +16,14 @@ from market.engine import (
     CALL_BUYS,
     CALL_SELLS,
     CLOCK,
-    HIGH,
     IN_CALL,
-    LAST_PRICE,
-    LOW,
     NEW_STOP,
     PREVENTED,
     REFUSALS,
     SELL_STOPS,
     TRADING,
-    TRIGGERED,
-    WAVE_SIZE,
     Engine,
     account_of,
-    forget_prices,
     hidden_of,
     is_live,
     name,
@@ -39,7 +32,6 @@ from market.engine import (
     place,
     schedule_expiry,
 )
-from market.heaps import HEAP_FIELDS, ITEM, SECOND, pop, push
 from market.kernels import inlined, kernel
 from market.messages import (
     ACCEPTED,
@@ -431,62 +423,6 @@ def withdraw(engine: Engine, order: int) -> int:
     lob.remove(part_of(engine, part), slot)
     engine.handles[order] = lob.NONE
     return ACCEPTED
-
-
-@kernel
-def _collect(engine: Engine, part: int, best: int) -> None:
-    """Move the stops at a shelf's `best` price into the wave."""
-    book, state = part_of(engine, part), engine.state
-    slots = book.header[lob.SLOTS]
-    slot = book.levels[best * lob.LEVEL_FIELDS + lob.HEAD]
-    while slot >= 0:
-        after = book.orders[slot * lob.ORDER_FIELDS + lob.NEXT]
-        arrival = book.extra[slot * lob.EXTRA_FIELDS + lob.ARRIVAL]
-        quantity = lob.remove(book, slot)
-        state[WAVE_SIZE] = push(
-            engine.wave, state[WAVE_SIZE], arrival, quantity, part * slots + slot
-        )
-        slot = after
-
-
-@kernel
-def _collect_reached(engine: Engine) -> None:
-    """Every stop that a trade since the last look has reached, into the wave."""
-    state = engine.state
-    if state[NEW_STOP] == 1 and state[LAST_PRICE] >= 0:
-        # Stops that have been here longer were held against this price before.
-        note_price(engine, state[LAST_PRICE])
-    low, high = state[LOW], state[HIGH]
-    forget_prices(engine)
-    buys, sells = part_of(engine, BUY_STOPS), part_of(engine, SELL_STOPS)
-    while buys.header[lob.BEST_ASK] <= high:
-        _collect(engine, BUY_STOPS, buys.header[lob.BEST_ASK])
-    while sells.header[lob.BEST_BID] >= low:
-        _collect(engine, SELL_STOPS, sells.header[lob.BEST_BID])
-
-
-@kernel
-def trigger(engine: Engine) -> None:
-    """Let the stops enter that have been reached, wave by wave. In a call they wait."""
-    state = engine.state
-    slots = engine.book.header[lob.SLOTS]
-    while state[IN_CALL] == 0:
-        _collect_reached(engine)
-        if state[WAVE_SIZE] == 0:
-            break
-        while state[WAVE_SIZE] > 0:
-            state[WAVE_SIZE] = pop(engine.wave, state[WAVE_SIZE])
-            row = state[WAVE_SIZE] * HEAP_FIELDS
-            part, slot = engine.wave[row + ITEM] // slots, engine.wave[row + ITEM] % slots
-            stop = request_of(engine, part, slot, STOP)
-            engine.handles[stop.order] = lob.NONE
-            state[TRIGGERED] += 1
-            kind = MARKET if stop.price < 0 else LIMIT
-            order = request(kind, stop.order, stop.side, stop.price, engine.wave[row + SECOND],
-                            stop.expiry, lob.NONE, 0, stop.account, stop.prevention)  # fmt: skip
-            reason = enter(engine, order)
-            if reason != ACCEPTED:
-                refuse(engine, reason)
 
 
 @kernel

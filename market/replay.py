@@ -26,7 +26,7 @@ from market.engine import (
     expire_before,
 )
 from market.kernels import inlined, kernel
-from market.matching import change, refuse, request, submit, trigger, withdraw
+from market.matching import change, refuse, request, submit, withdraw
 from market.messages import (
     ACCEPTED,
     ACCOUNT,
@@ -60,6 +60,7 @@ from market.messages import (
     widened,
 )
 from market.pointers import opaque, pointer, prefetch
+from market.stops import trigger
 from market.typed import TypedOrders
 
 __all__ = [
