@@ -38,9 +38,10 @@ LEVEL_FIELDS = 4
 # on with the free ones up to there, the latest freed first, so a reset relinks nothing.
 BEST_BID, BEST_ASK, EXTENDED, FRESH, LIVE_COUNT, LEVELS, SLOTS, BOOK = range(8)
 HEADER_FIELDS = 8
-# Fields of an extra row (int64), which counts where STAMP is its order's generation.
-# HIDDEN and PEAK belong to icebergs, the last four to what `market.matching` adds.
-STAMP, HIDDEN, PEAK, ACCOUNT, EXPIRY, LIMIT_PRICE, ARRIVAL, TYPE = range(8)
+# Fields of an extra row (int64), which counts where STAMP is its order's generation + 1.
+# HIDDEN and PEAK belong to icebergs, the others to what `market.matching` adds; CHOICE is
+# a stop's self-trade prevention, or whether what an auction leaves of an order rests.
+STAMP, HIDDEN, PEAK, ACCOUNT, EXPIRY, LIMIT_PRICE, ARRIVAL, CHOICE = range(8)
 EXTRA_FIELDS = 8
 # Fields of a trade row (int32).
 MAKER, TAKER, TRADE_PRICE, TRADE_QUANTITY, TRADE_BOOK, TAKER_SIDE = range(6)
@@ -92,20 +93,23 @@ class BookArrays(NamedTuple):
     bits: NDArray[np.uint64]  # [books, levels / 64]
     live: NDArray[np.int32]  # [books, slots]
     header: NDArray[np.int32]  # [books, HEADER_FIELDS]
-    extra: NDArray[np.int64]  # [books, slots, EXTRA_FIELDS]
+    extra: NDArray[np.int64]  # [books, slots or 0, EXTRA_FIELDS]
 
 
-def allocate(books: int, levels: int, slots: int) -> BookArrays:
-    """Empty books. `levels` must be a multiple of 64."""
+def allocate(books: int, levels: int, slots: int, extended: bool = False) -> BookArrays:
+    """Empty books. `levels` must be a multiple of 64.
+
+    Only `extended` books have extra rows, which every type beyond limit, market and
+    immediate-or-cancel orders needs.
+    """
     arrays = BookArrays(
         orders=np.zeros((books, slots, ORDER_FIELDS), np.int32),
         levels=np.zeros((books, levels, LEVEL_FIELDS), np.int32),
         bits=np.zeros((books, levels // WORD_BITS), np.uint64),
         live=np.zeros((books, slots), np.int32),
         header=np.zeros((books, HEADER_FIELDS), np.int32),
-        extra=np.zeros((books, slots, EXTRA_FIELDS), np.int64),
+        extra=np.zeros((books, slots if extended else 0, EXTRA_FIELDS), np.int64),
     )
-    arrays.extra[:, :, STAMP] = NONE
     arrays.levels[:, :, HEAD] = NONE
     arrays.levels[:, :, TAIL] = NONE
     arrays.header[:, BEST_BID] = NONE
@@ -322,7 +326,7 @@ def rest(book: Book, side: int, price: int, quantity: int, owner: int) -> int:
 def is_extended(book: Book, slot: int) -> bool:
     """Whether the extra row of a live order counts."""
     generation = book.orders[slot * ORDER_FIELDS + GENERATION]
-    return book.extra[slot * EXTRA_FIELDS + STAMP] == generation
+    return book.extra[slot * EXTRA_FIELDS + STAMP] == generation + 1
 
 
 @kernel

@@ -2,21 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import SimulatorError
 from market import book as lob
+from market.auction import call, uncross
 from market.book import Book, BookArrays, Tape
+from market.engine import (
+    CLOCK,
+    EXPIRED,
+    LAST_PRICE,
+    PREVENTED,
+    REASON,
+    REFUSALS,
+    TRIGGERED,
+    EngineArrays,
+    allocate_engine,
+    engine_of,
+    expire_before,
+)
 from market.kernels import inlined, kernel
+from market.matching import change, refuse, request, submit, withdraw
+from market.order_rows import (
+    ACCEPTED,
+    ACCOUNT,
+    AUCTION_MARKET,
+    CALL,
+    CANCEL,
+    EXPIRY,
+    FULL_FIELDS,
+    ID,
+    IOC,
+    KIND,
+    LIMIT,
+    MARKET,
+    MESSAGE_FIELDS,
+    MODIFY,
+    PEAK,
+    PREVENTION,
+    PRICE,
+    QUANTITY,
+    REASONS,
+    SIDE,
+    STOP,
+    STOP_PRICE,
+    TIME,
+    UNCROSS,
+    as_rows,
+    first_fault,
+    first_malformed,
+    refuse_full,
+    refuse_plain,
+    widened,
+)
 from market.pointers import opaque, pointer, prefetch
+from market.stops import trigger
+from market.typed import TypedOrders
 
-# Kinds of message, and the fields of a message row (int32).
-LIMIT, IOC, MARKET, CANCEL, MODIFY = range(5)
-KIND, ID, SIDE, PRICE, QUANTITY = range(5)
-MESSAGE_FIELDS = 5
+__all__ = [
+    "CANCEL", "ID", "IOC", "KIND", "LIMIT", "MARKET", "MESSAGE_FIELDS", "MODIFY", "PRICE",
+    "QUANTITY", "SIDE", "OrderBook",
+]  # fmt: skip
 
 _LOOK_AHEAD = 12  # messages: the row of an order that is soon cancelled comes into cache
 
@@ -81,96 +131,159 @@ def _replay(
 
 
 @kernel
-def _first_malformed(messages: NDArray[np.int32], ids: int) -> int:
-    """The first row with an id, kind or side that no book knows, or the number of rows."""
+def _replay_full(arrays: EngineArrays, messages: NDArray[np.int64]) -> None:
+    """Full rows, each of which was found well formed."""
+    engine = engine_of(arrays)
     rows = pointer(messages)
-    count = messages.shape[0]
-    for index in range(count):
-        row = index * MESSAGE_FIELDS
-        order, kind, side = rows[row + ID], rows[row + KIND], rows[row + SIDE]
-        bad_id = (order < 0) | (order >= ids)
-        bad_side = (side != lob.BUY) & (side != lob.SELL)
-        # One branch for the three: separate ones cost six times as much.
-        if bad_id | bad_side | (kind < LIMIT) | (kind > MODIFY):
-            return index
-    return count
+    state = engine.state
+    for index in range(messages.shape[0]):
+        row = index * FULL_FIELDS
+        kind, order, time = rows[row + KIND], rows[row + ID], rows[row + TIME]
+        price, quantity = rows[row + PRICE], rows[row + QUANTITY]
+        if time != lob.NONE:
+            expire_before(engine, time)
+            state[CLOCK] = time
+        if kind == CANCEL:
+            reason = withdraw(engine, order)
+        elif kind == MODIFY:
+            reason = change(engine, order, price, quantity, rows[row + PREVENTION])
+        elif kind == CALL:
+            reason = call(engine)
+        elif kind == UNCROSS:
+            reason = uncross(engine, price)
+        else:
+            any_price = kind in (STOP, AUCTION_MARKET)
+            wanted = request(
+                kind,
+                order,
+                rows[row + SIDE],
+                lob.NONE if any_price else price,
+                quantity,
+                rows[row + EXPIRY],
+                rows[row + STOP_PRICE],
+                rows[row + PEAK],
+                rows[row + ACCOUNT],
+                rows[row + PREVENTION],
+            )
+            reason = submit(engine, wanted)
+        state[REASON] = reason
+        if reason != ACCEPTED:
+            refuse(engine, reason)
+        trigger(engine)
 
 
-def _as_rows(messages: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """Messages as int32 rows; a number that int32 would change is an error."""
-    given = np.asarray(messages)
-    if given.ndim != 2 or given.shape[1] != MESSAGE_FIELDS:
-        raise SimulatorError(
-            f"messages of shape {given.shape}: expected [n, {MESSAGE_FIELDS}] "
-            "(kind, id, side, price, quantity)"
-        )
-    if given.dtype.kind not in "iu":
-        raise SimulatorError(
-            f"messages of type {given.dtype}: expected whole numbers; prices are ticks"
-        )
-    rows = np.ascontiguousarray(given, dtype=np.int32)
-    if given.dtype != np.int32 and not np.array_equal(rows, given):
-        row = int((rows != given).any(axis=1).argmax())
-        raise SimulatorError(
-            f"message {row} has a number beyond int32: got {given[row].tolist()}; "
-            "nothing was applied"
-        )
-    return rows
+@kernel
+def _advance(arrays: EngineArrays, time: int) -> None:
+    engine = engine_of(arrays)
+    expire_before(engine, time)
+    engine.state[CLOCK] = time
 
 
-class OrderBook:
-    """One limit order book for people and tests; simulations use the kernels directly.
+class OrderBook(TypedOrders):
+    """One order book that takes messages as rows, or orders one by one through typed methods.
 
     Args:
-        levels: prices 0 .. levels - 1, a multiple of 64.
-        slots: how many orders may rest at once.
-        ids: message ids 0 .. ids - 1.
-        tape: how many of the latest trades are kept, a power of two.
-
-    Raises:
-        SimulatorError: a size that the layout cannot have.
+        levels: ticks of the ladder, a multiple of 64.
+        slots: most orders that can rest at once; as many stops of a side can wait, and as
+            many orders of a side for an auction.
+        ids: order ids run from 0 to this, exclusive.
+        tape: most recent trades kept, a power of two.
     """
 
     def __init__(
-        self, levels: int = 1024, slots: int = 4096, ids: int = 1 << 16, tape: int = 1 << 12
+        self, levels: int = 1024, slots: int = 4096, ids: int = 1 << 20, tape: int = 1 << 16
     ) -> None:
         if levels <= 0 or levels % lob.WORD_BITS:
             raise SimulatorError(
-                f"OrderBook levels={levels}: expected a positive multiple of {lob.WORD_BITS}"
+                f"levels={levels}: expected a positive multiple of {lob.WORD_BITS}"
             )
         if tape <= 0 or tape & (tape - 1):
-            raise SimulatorError(f"OrderBook tape={tape}: expected a power of two")
+            raise SimulatorError(f"tape={tape}: expected a power of two")
         if slots <= 0 or ids <= 0:
-            raise SimulatorError(f"OrderBook slots={slots}, ids={ids}: expected positive numbers")
-        self.arrays = lob.allocate(1, levels, slots)
-        self.handles = np.full(ids, lob.NONE, np.int64)
-        self.tape = np.zeros((tape, lob.TRADE_FIELDS), np.int32)
-        self.trade_count = np.zeros(1, np.int64)
+            raise SimulatorError(f"slots={slots}, ids={ids}: expected positive numbers")
+        self.engine = allocate_engine(levels, slots, ids, tape)
+        self.arrays, self.tape, self.trade_count, self.handles, self.state, _, _ = self.engine
+        self._full = False  # whether a full row has come, whose rules hold from then on
 
     def replay(self, messages: NDArray[np.integer[Any]]) -> None:
-        """Apply rows (kind, id, side, price, quantity) in order.
+        """Apply rows (kind, id, side, price, quantity) in order, or full rows (`market.order_rows`).
+
+        A well-formed row that the book refuses (price off the ladder, quantity not
+        positive, no free slot) has no effect. Once a full row has come, every refusal is
+        counted in `refusals`, and the id of a live order names no second one; before, in
+        a stream of plain rows, the newer order has the id, and the older one stays.
 
         Raises:
-            SimulatorError: rows of another shape or type, a number beyond int32, or an
-                id, kind or side that does not exist. Nothing is applied then.
+            SimulatorError: rows of another shape or type, a number out of range, an id,
+                kind or side that does not exist, a clock that goes back. Nothing is
+                applied then.
         """
-        rows = _as_rows(messages)
-        first = int(_first_malformed(rows, self.handles.size))
+        rows = as_rows(messages)
+        ids = self.handles.size
+        if rows.dtype == np.int32:
+            first = int(first_malformed(rows, ids))
+            if first < len(rows):
+                refuse_plain(first, rows[first], ids)
+            if not self._full:
+                _replay(self.arrays, rows, self.handles, self.tape, self.trade_count)
+                return
+            rows = widened(rows)
+        first, fault, clock = first_fault(rows, ids, int(self.state[CLOCK]))
         if first < len(rows):
-            self._refuse(first, rows[first])
-        _replay(self.arrays, rows, self.handles, self.tape, self.trade_count)
+            refuse_full(first, rows[first], fault, ids, clock)
+        if not self._full and self.trade_count[0] > 0:
+            self.state[LAST_PRICE] = self.trades[-1, lob.TRADE_PRICE]
+        self._full = True
+        _replay_full(self.engine, rows)
 
-    def _refuse(self, index: int, row: NDArray[np.int32]) -> NoReturn:
-        if not 0 <= row[ID] < self.handles.size:
-            expected = f"id 0 to {self.handles.size - 1}"
-        elif not LIMIT <= row[KIND] <= MODIFY:
-            expected = f"kind {LIMIT} to {MODIFY}"
-        else:
-            expected = f"side {lob.BUY} or {lob.SELL}"
-        raise SimulatorError(
-            f"message {index} is malformed: got {row.tolist()}, expected {expected}; "
-            "nothing was applied"
-        )
+    @property
+    def refusals(self) -> dict[str, int]:
+        """How many well-formed full rows, and triggered stops, were refused, by reason."""
+        counts = self.state[REFUSALS:].tolist()
+        return {reason: count for reason, count in zip(REASONS, counts, strict=True) if count}
+
+    def advance(self, time: int) -> None:
+        """Let simulated time come to `time`: orders that were good till before it are gone.
+
+        Raises:
+            SimulatorError: the clock stands later than that.
+        """
+        if time < self.clock:
+            raise SimulatorError(f"time {time}: expected at least {self.clock}, where it stands")
+        _advance(self.engine, time)
+
+    def digest(self) -> str:
+        """A hash of the whole state: equal books have gone through equal messages."""
+        out = hashlib.sha256()
+        parts = (*self.arrays, self.trade_count, self.handles, self.state, self.engine.expiries)
+        for part in parts:
+            out.update(part.tobytes())
+        out.update(self.trades.tobytes())
+        return out.hexdigest()
+
+    @property
+    def triggered(self) -> int:
+        """Stops that have entered."""
+        return int(self.state[TRIGGERED])
+
+    @property
+    def expired(self) -> int:
+        """Orders whose time has run out."""
+        return int(self.state[EXPIRED])
+
+    @property
+    def prevented(self) -> int:
+        """How often self-trade prevention has acted."""
+        return int(self.state[PREVENTED])
+
+    @property
+    def clock(self) -> int:
+        """The latest time that a message had."""
+        return int(self.state[CLOCK])
+
+    def _last_refusal(self) -> str | None:
+        reason = int(self.state[REASON])
+        return None if reason == ACCEPTED else REASONS[reason]
 
     @property
     def trades(self) -> NDArray[np.int32]:
@@ -191,7 +304,7 @@ class OrderBook:
         return int(self.arrays.header[0, lob.BEST_ASK])
 
     def resting(self) -> list[tuple[int, int, int, int]]:
-        """(price, owner id, side, quantity) of every resting order by price, then priority."""
+        """(price, id, side, displayed quantity) of every resting order by price, then priority."""
         orders, levels = self.arrays.orders[0], self.arrays.levels[0]
         out: list[tuple[int, int, int, int]] = []
         for price in range(len(levels)):

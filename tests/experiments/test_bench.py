@@ -139,7 +139,7 @@ def test_met_compares_the_ratio_else_the_value(figure: Figure, met: bool | None)
 def test_the_table_shows_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["book"], {"book": tiny_book}) == 0
     out = capsys.readouterr().out
-    for name in ("replay_messages_per_s", "replay_equal", "Python book: ", ">= 30", "<= 1.3"):
+    for name in ("replay_messages_per_s", "replay_equal", "Python book: ", ">= 60", "<= 1.3"):
         assert name in out
 
 

@@ -5,15 +5,22 @@ Run as a module it expects numba's bounds checks to be on, and proves that they 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from market import book as lob
+from market import order_rows as m
+from market.book import BookArrays
+from market.engine import EngineArrays, allocate_engine
 from market.kernels import kernel
-from market.replay import IOC, LIMIT, MODIFY
-from tests.market.book_checks import INT32, LEVELS, check_invariants, long_stream
+from market.replay import IOC, LIMIT, MODIFY, _replay_full
+from tests.market.book_checks import INT32, LEVELS, check_invariants, check_parts, long_stream
 from tests.market.book_kernels import replay_at, reset_at
+from tests.market.order_checks import LEVELS as ORDER_LEVELS
+from tests.market.order_checks import random_rows
 
 CANARY = 0x5A
 SLOTS = 7
@@ -32,18 +39,32 @@ def _with_wild_numbers(rows: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
     return rows
 
 
-def _padded(shape: tuple[int, ...], dtype: type, fill: int) -> NDArray[np.uint8]:
+def _with_wild_orders(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """One full row in ten with extreme prices, quantities, expiries and peaks."""
+    rng = np.random.default_rng([seed, CANARY])
+    wild = rng.random(len(rows)) < 0.1
+    extremes = [-INT32.max, -64, -1, 0, ORDER_LEVELS - 1, ORDER_LEVELS, INT32.max]
+    for field in (m.PRICE, m.STOP_PRICE):
+        rows[wild, field] = rng.choice(extremes, wild.sum())
+    rows[wild, m.QUANTITY] = rng.choice([-INT32.max, -1, 0, 1, INT32.max], wild.sum())
+    rows[wild, m.EXPIRY] = rng.choice([lob.NONE, 0, np.iinfo(np.int64).max], wild.sum())
+    peaked = wild & (rows[:, m.PEAK] > 0)
+    rows[peaked, m.PEAK] = rng.choice([1, INT32.max // 9, INT32.max], peaked.sum())
+    return rows
+
+
+def _padded(shape: tuple[int, ...], dtype: Any, fill: Any) -> NDArray[np.uint8]:
     """Three rows, of which the outer two are canaries and the middle one is `fill`."""
     out = np.full((3, int(np.prod(shape)) * np.dtype(dtype).itemsize), CANARY, np.uint8)
     middle = out[1].view(dtype)
-    middle[:] = fill
+    middle[:] = np.ravel(fill)
     return out
 
 
 def replay_between_canaries(seed: int) -> None:
     """Replay into the middle of three books, with padded handles, trades and count."""
     arrays = lob.allocate(3, LEVELS, SLOTS)
-    guarded = [part.view(np.uint8) for part in arrays]
+    guarded = [part.view(np.uint8) for part in arrays if part.size > 0]
     for part in guarded:
         part[0] = CANARY
         part[2] = CANARY
@@ -68,6 +89,26 @@ def replay_between_canaries(seed: int) -> None:
         assert (part[0] == CANARY).all() and (part[2] == CANARY).all()
 
 
+def replay_orders_between_canaries(seed: int) -> None:
+    """Full rows of every type into an engine whose every array stands between canaries."""
+    plain = allocate_engine(ORDER_LEVELS, SLOTS, MESSAGES, TAPE)
+    padded = [
+        [_padded(part.shape, part.dtype, part) for part in plain.books],
+        [_padded(part.shape, part.dtype, part) for part in plain[1:]],
+    ]
+    middles = [
+        [part[1].view(p.dtype).reshape(p.shape) for part, p in zip(group, parts, strict=True)]
+        for group, parts in zip(padded, (plain.books, plain[1:]), strict=True)
+    ]
+    engine = EngineArrays(BookArrays(*middles[0]), *middles[1])
+    rows = _with_wild_orders(random_rows(MESSAGES, seed), seed)
+    _replay_full(engine, rows)
+    check_parts(engine.books)
+    assert engine.trade_count[0] > TAPE, "the ring of trades never wrapped"
+    for part in (*padded[0], *padded[1]):
+        assert (part[0] == CANARY).all() and (part[2] == CANARY).all()
+
+
 @kernel
 def _element(array: NDArray[np.int32], index: int) -> np.int32:
     return array[index]
@@ -85,4 +126,5 @@ if __name__ == "__main__":
     assert numba.config.BOUNDSCHECK and _checks_are_on()
     for number in range(20):
         replay_between_canaries(number)
+        replay_orders_between_canaries(number)
     print("neighbours untouched")

@@ -74,6 +74,21 @@ def _replay_all() -> None:
         trades_of,
     )
     from tests.market.book_kernels import reset_at
+    from tests.market.order_checks import (
+        LEVELS,
+        ReferenceOrders,
+        assert_equal,
+        order_book,
+        random_rows,
+    )
+
+    for seed, slots in ((0, 3), (1, 12), (2, 60)):
+        full = random_rows(500, seed)
+        orders, truth = order_book(full, slots), ReferenceOrders(LEVELS, slots)
+        orders.replay(full)
+        for row in full.tolist():
+            truth.apply(row)
+        assert_equal(orders, truth)
 
     for seed, slots in ((0, 3), (1, 12), (2, 400)):
         rows = long_stream(2500, seed)

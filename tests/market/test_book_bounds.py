@@ -16,7 +16,7 @@ from market import book as lob
 from market.kernels import CACHE_VARIABLE
 from market.replay import LIMIT, MARKET, OrderBook
 from tests.market.book_checks import INT32, digest
-from tests.market.canaries import replay_between_canaries
+from tests.market.canaries import replay_between_canaries, replay_orders_between_canaries
 
 BUY, SELL = lob.BUY, lob.SELL
 
@@ -98,3 +98,4 @@ def test_neighbours_stay_untouched() -> None:
     """The same canaries, in the build that everyone runs."""
     for seed in range(6):
         replay_between_canaries(seed)
+        replay_orders_between_canaries(seed)
