@@ -54,8 +54,8 @@ class ScheduleConfig(Config):
     volume at once; `python -m experiments.impact` measures both on the simulated book.
     """
 
-    impact_slope_bp: PositiveFloat = 1.03
-    half_spread_bp: PositiveFloat = 0.98
+    impact_slope_bp: PositiveFloat = 0.69
+    half_spread_bp: PositiveFloat = 0.71
 
 
 class UpstreamConfig(Config):

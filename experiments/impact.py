@@ -3,7 +3,7 @@
     python -m experiments.impact [PRESET ...]
 
 A parent of a given share of one step's expected volume is crossed in one step, with
-permanent impact off. The intercept of slippage over that share is the half spread,
+own impact off. The intercept of slippage over that share is the half spread,
 the slope the temporary impact.
 """
 
@@ -29,7 +29,8 @@ def slippage_bp(config: ExecutionConfig, share: float) -> float:
     parent = config.parent.model_copy(
         update={"horizon_steps": 1, "participation_low": share, "participation_high": share}
     )
-    flow = config.market.flow.model_copy(update={"permanent_impact": 0.0})
+    still = config.market.flow.impact.model_copy(update={"scale": 0.0})
+    flow = config.market.flow.model_copy(update={"impact": still})
     market = config.market.model_copy(update={"flow": flow})
     once = config.model_copy(update={"parent": parent, "market": market})
     env = make_batched(PARENTS, SEED, once, paired_sides=True)

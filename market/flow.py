@@ -81,10 +81,11 @@ def _add_limit(
     """
     bid = venue_best(desk, venue, lob.BUY) if local else best_bid(desk)
     ask = venue_best(desk, venue, lob.SELL) if local else best_ask(desk, flow)
-    if bid < 0 or ask >= flow.ladder:
-        # Where a side is empty, from where the reference says that its quote would be.
-        middle = math.floor(reference(desk) + 0.5)
-        bid, ask = min(bid, middle - 1) if bid >= 0 else middle - 1, min(ask, middle + 1)
+    # Where a side is empty, from where the reference says that its quote would be.
+    if bid < 0:
+        bid = math.floor(reference(desk) + 0.5) - 1
+    if ask >= flow.ladder:
+        ask = math.floor(reference(desk) + 0.5) + 1
     # One expression for both sides: a branch on the side is guessed wrong half the time.
     price = (ask if side == lob.BUY else bid) - side * offset
     if 0 < price < flow.ladder - 1:

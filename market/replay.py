@@ -206,7 +206,7 @@ class OrderBook(TypedOrders):
         self._full = False  # whether a full row has come, whose rules hold from then on
 
     def replay(self, messages: NDArray[np.integer[Any]]) -> None:
-        """Apply rows (kind, id, side, price, quantity) in order, or full rows (`market.order_rows`).
+        """Apply plain rows (kind, id, side, price, quantity) or full ones (`market.order_rows`).
 
         A well-formed row that the book refuses (price off the ladder, quantity not
         positive, no free slot) has no effect. Once a full row has come, every refusal is

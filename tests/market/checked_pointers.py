@@ -25,7 +25,7 @@ class CheckedPointer:
 
     def __init__(self, array: NDArray[Any], start: int = 0) -> None:
         self.flat = array.reshape(-1)
-        assert np.shares_memory(self.flat, array)
+        assert not array.size or np.shares_memory(self.flat, array)
         self.start = start
 
     def _at(self, index: int) -> int:
