@@ -18,6 +18,7 @@ a bar, reference and rate are drawn given what the bar came to.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from market.reference import bar_deviation, pinned_bridge
 from market.simulator import Simulator
 from market.sources import EDGE_LEVELS, trailing_sigma
 from market.state import DECAY, JUMP, size_table
-from market.trade_bars import NS_PER_SECOND, bars_of_trades
+from market.trade_bars import NS_PER_SECOND, bars_of
 
 Floats = NDArray[np.float64]
 
@@ -193,8 +194,8 @@ class Playback:
         self.sessions = _sessions(bars.start, bar_minutes)
         self._usual = _usual_profiles(bars.volume / self.usual_volume, self.sessions)
         per_bar = flow.arrivals.messages_per_second * bar_minutes * _MINUTE * flow.market_share
-        mean_size = float(size_table(flow.mean_size, flow.size_dispersion).mean())
-        self.volume_scale = per_bar * mean_size / self.usual_volume
+        self._mean_size = float(size_table(flow.mean_size, flow.size_dispersion).mean())
+        self.volume_scale = per_bar * self._mean_size / self.usual_volume
 
     def play(self, number: int) -> Played:
         """Play session `number`.
@@ -223,9 +224,36 @@ class Playback:
         for number in range(len(self.sessions)):
             yield self.play(number)
 
-    def bars_of(self, played: Played, minutes: float) -> Bars:
-        """A session's trades as bars of `minutes`, volume in the file's units."""
-        return bars_of_trades(played.recording, played.start, minutes, self.volume_scale)
+    def trade_bars(self, played: Played, minutes: float) -> Bars:
+        """A session's trades as bars of `minutes`, volume in the file's units.
+
+        Raises:
+            DataError: nothing traded.
+        """
+        record = played.recording
+        return bars_of(
+            record.source,
+            played.start,
+            minutes,
+            record.seconds,
+            record.trade_time,
+            record.trade_price * record.tick,
+            record.trade_quantity / self.volume_scale,
+        )
+
+    def path_bars(self, played: Played, minutes: float) -> Bars:
+        """The path that drove a session as bars of `minutes`, with the volume wanted."""
+        record, knots = played.recording, len(played.reference)
+        per_message = self.config.market.flow.market_share * self._mean_size / self.volume_scale
+        return bars_of(
+            record.source,
+            played.start,
+            minutes,
+            record.seconds,
+            (np.arange(knots) + 0.5) * played.knot_seconds,
+            played.reference * record.tick,
+            played.pace * (played.knot_seconds * per_message),
+        )
 
     def _key(self, start: int) -> np.uint64:
         return np.uint64(hash64(np.uint64(self.seed), start // NS_PER_SECOND))
@@ -251,8 +279,8 @@ class Playback:
         # Of bars before the session; the first of a file has none but its own.
         past = self._ohlc[max(first - PAST_BARS, 0) : max(first, 1)]
         sigma = float(trailing_sigma(np.vstack([past, past[-1:]]), PAST_BARS)[-1])
-        low, high = float(ohlc.min()), float(ohlc.max())
         sigma /= math.sqrt(self.knots)
+        low, high = float(ohlc.min()), float(ohlc.max())
         return _Session(start, low, high, sigma, path, (rate * pace[:, None] * shares).ravel())
 
     def _shares(self, number: int) -> Floats:
@@ -281,8 +309,8 @@ class Playback:
             raise DataError(
                 f"{self.bars.source}: the session from {_stamp(session.start)} spans "
                 f"{session.high - session.low:,.0f} ticks of {self.config.market.tick:g}, expected "
-                f"at most {_MOST_LEVELS - 2 * margin:,} (ladders have {_MOST_LEVELS:,} levels); set "
-                "a coarser market.tick, or leave the day out by bars.exclude"
+                f"at most {_MOST_LEVELS - 2 * margin:,} (ladders have {_MOST_LEVELS:,} levels); "
+                "set a coarser market.tick, or leave the day out by bars.exclude"
             )
         return low, levels
 
@@ -302,7 +330,7 @@ def _sessions(start: NDArray[np.int64], bar_minutes: float) -> tuple[slice, ...]
     longest = max(int(LONGEST_MINUTES / bar_minutes), 1)
     cuts = [0, *(np.flatnonzero(np.diff(start) != length) + 1), len(start)]
     out = []
-    for first, after in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, after in itertools.pairwise(cuts):
         for begin in range(int(first), int(after), longest):
             out.append(slice(begin, min(begin + longest, int(after))))
     return tuple(out)

@@ -1,4 +1,4 @@
-"""Trades as bars of any length, and bars as a CSV file that `load_bars` reads."""
+"""Bars of any length made of prices in time, and bars as a CSV file that `load_bars` reads."""
 
 from __future__ import annotations
 
@@ -6,54 +6,66 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError, DataError
 from market.bars import Bars, BarsReport
-from market.recording import Recording
+
+Floats = NDArray[np.float64]
 
 NS_PER_SECOND = 1_000_000_000
 _MINUTE = 60.0
 HEADER = "Timestamp,Open,High,Low,Close,Volume"
 
 
-def bars_of_trades(
-    recording: Recording, start: int, minutes: float, volume_scale: float = 1.0
+def bars_of(
+    source: str,
+    start: int,
+    minutes: float,
+    seconds: float,
+    time: Floats,
+    price: Floats,
+    quantity: NDArray[Any],
 ) -> Bars:
-    """Open, high, low, close and volume of the trades in each `minutes`.
+    """Open, high, low, close and volume of what happened in each `minutes`.
 
-    Bars are counted from the recording's first moment; one in which nothing traded is
-    left out, as vendors do.
+    Bars are counted from `start`; one in which nothing happened is left out, as
+    vendors do.
 
     Args:
-        recording: of one stretch without a gap.
-        start: its first moment, ns since 1970 UTC.
+        source: what the bars came from, for messages.
+        start: ns since 1970 UTC.
         minutes: length of a bar.
-        volume_scale: recorded units to one unit of the bars' volume.
+        seconds: length of the whole stretch, which has no gap.
+        time: [n], seconds since `start`, ascending.
+        price, quantity: [n], in the units of the bars.
 
     Raises:
         ConfigError: `minutes` is not above zero.
-        DataError: nothing traded.
+        DataError: n is 0.
     """
     if not minutes > 0.0:
         raise ConfigError(f"minutes={minutes:g}: expected a length of bars above zero")
-    if not recording.trade_time.size:
-        raise DataError(f"{recording.source}: nothing traded, so that there is no bar to make")
-    seconds = _MINUTE * minutes
-    last = np.ceil(recording.seconds / seconds) - 1
-    bar = np.minimum(recording.trade_time // seconds, last).astype(np.int64)
-    first = np.flatnonzero(np.diff(bar, prepend=-1))
-    price = recording.trade_price * recording.tick
+    if not time.size:
+        raise DataError(
+            f"{source}: nothing traded in {seconds:g} s, so that there is no bar to make; expected "
+            "volume in at least one bar"
+        )
+    length = _MINUTE * minutes
+    # What happens at the very end belongs to the last bar.
+    bar = np.minimum(time // length, np.ceil(seconds / length) - 1.0)
+    first = np.flatnonzero(np.diff(bar, prepend=-1.0))
     return _read_only(
-        start + np.rint(bar[first] * (seconds * NS_PER_SECOND)).astype(np.int64),
+        start + np.rint(bar[first] * (length * NS_PER_SECOND)).astype(np.int64),
         price[first],
         np.maximum.reduceat(price, first),
         np.minimum.reduceat(price, first),
         price[np.append(first[1:], price.size) - 1],
-        np.add.reduceat(recording.trade_quantity, first) / volume_scale,
-        recording.source,
+        np.add.reduceat(quantity, first).astype(np.float64),
+        source,
     )
 
 
@@ -89,11 +101,11 @@ def write_bars(bars: Bars, path: Path) -> None:
 
 def _read_only(
     start: NDArray[np.int64],
-    open_: NDArray[np.float64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-    close: NDArray[np.float64],
-    volume: NDArray[np.float64],
+    open_: Floats,
+    high: Floats,
+    low: Floats,
+    close: Floats,
+    volume: Floats,
     source: str,
 ) -> Bars:
     for column in (start, open_, high, low, close, volume):
