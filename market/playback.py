@@ -87,15 +87,16 @@ class _Session:
 
 
 @kernel
-def baseline_for(wanted: Floats, seconds: float, law: Any, out: Floats) -> None:
+def baseline_for(wanted: Floats, knots: int, seconds: float, law: Any, out: Floats) -> None:
     """The baseline [n] for which a self-exciting process has the mean intensity `wanted` [n].
 
     Excitation is carried at its mean from one stretch of `seconds` to the next, and the
     baseline is what is wanted less what the past still brings about. It cannot be negative:
-    what comes too much after a fall is taken off what is wanted soon after. Before the
-    first stretch the process is at rest at `wanted[0]`.
+    what comes too much after a fall is taken off what is wanted soon after, within the
+    same bar. Before the first stretch the process is at rest at `wanted[0]`.
 
     Args:
+        knots: stretches of a bar.
         law: [EXCITATIONS, 2], decay and jump of each kernel, 1/s.
     """
     left = np.exp(-law[:, DECAY] * seconds)
@@ -106,6 +107,8 @@ def baseline_for(wanted: Floats, seconds: float, law: Any, out: Floats) -> None:
     excitation = branching * wanted[0]
     surplus = 0.0
     for index in range(len(wanted)):
+        if index % knots == 0:
+            surplus = 0.0
         old = np.sum(of_old * excitation)
         needed = (wanted[index] - surplus / _SETTLE_SECONDS) * (1.0 - of_new) - old
         out[index] = max(needed, _LEAST_BASELINE * wanted[index])
@@ -117,9 +120,12 @@ def baseline_for(wanted: Floats, seconds: float, law: Any, out: Floats) -> None:
 class _SessionSource:
     """A `PathSource` of one session that is known as a whole."""
 
-    def __init__(self, session: _Session, config: ExecutionConfig, name: str, base: int) -> None:
+    def __init__(
+        self, session: _Session, config: ExecutionConfig, name: str, base: int, knots: int
+    ) -> None:
         self.fingerprint = name
         self._session = session
+        self._knots = knots
         self._config = config
         self._base = base
 
@@ -130,7 +136,7 @@ class _SessionSource:
         rate = config.market.flow.arrivals.messages_per_second
         baseline = np.empty_like(session.pace)
         law = market.excitation_law
-        baseline_for(session.pace, config.step_seconds, law, baseline)
+        baseline_for(session.pace, self._knots, config.step_seconds, law, baseline)
         for n in rows:
             market.path[n] = session.path - self._base
             market.activity[n] = baseline / (rate * flow["baseline_share"])
@@ -213,7 +219,7 @@ class Playback:
         parent = self.config.parent.model_copy(update={"horizon_steps": steps})
         config = self.config.model_copy(update={"market": market, "parent": parent})
         simulator = Simulator(config, 1)
-        simulator.source = _SessionSource(session, config, name, base)
+        simulator.source = _SessionSource(session, config, name, base, self.knots)
         simulator.reset(np.arange(1), np.array([self._key(session.start)], np.uint64))
         stride = max(round(_DEPTH_SECONDS / self.knot_seconds), 1)
         recording = record_simulator(simulator, steps, stride)
