@@ -1,6 +1,6 @@
 """Bars that need no data: days of a price whose volatility clusters, with volume that follows it.
 
-Returns over ten seconds are GARCH(1,1) (Bollerslev, "Generalized autoregressive conditional
+Returns over a second are GARCH(1,1) (Bollerslev, "Generalized autoregressive conditional
 heteroskedasticity", 1986) with tails of Student's t, busier toward the ends of a day.
 """
 
@@ -17,15 +17,15 @@ from market.trade_bars import bars_of, joined, write_bars
 
 DAY_SECONDS = 6.5 * 3600
 OPEN_NS = 52_200_000_000_000  # 14:30 UTC
-_STEP_SECONDS = 10.0
-_ALPHA, _BETA = 0.02, 0.975  # of variance over one step, on the last square and on itself
+_STEP_SECONDS = 1.0
+_ALPHA, _BETA = 0.005, 0.9945  # of variance over one step, on the last square and on itself
 _FREEDOM = 5.0  # degrees, of Student's t
 _ENDS = 1.0  # by how much busier the ends of a day are than its middle, as a share
 _DAY_NS = 86_400_000_000_000
 _FIRST_DAY = 19_723  # 2024-01-01, days since 1970
 _YEAR_SECONDS = 252 * DAY_SECONDS
 _NOISE = 0.3  # sigma of the log volume of a step
-_STEP_VOLUME = 100.0
+_STEP_VOLUME = 10.0
 
 
 def synthetic_bars(
@@ -35,7 +35,7 @@ def synthetic_bars(
     minutes: int = 30,
     price: float = 100.0,
     tick: float = 0.01,
-    volatility: float = 0.2,
+    volatility: float = 0.15,
 ) -> Bars:
     """Write bars to a CSV file and load them.
 
@@ -45,15 +45,15 @@ def synthetic_bars(
         seed: of every draw.
         minutes: length of a bar.
         price, tick: currency.
-        volatility: a year, of the log price while the market is open.
+        volatility: a year, of the log price while the market is open; that of a broad index.
     """
     rng = np.random.default_rng(seed)
     steps = round(DAY_SECONDS / _STEP_SECONDS)
     usual = volatility**2 * _STEP_SECONDS / _YEAR_SECONDS
     returns, variance = _garch(rng, days * steps, usual)
-    place = (np.arange(steps) + 0.5) / steps
+    place = np.arange(0.5, steps) / steps
     busy = 1.0 + _ENDS * ((2.0 * place - 1.0) ** 2 - 1.0 / 3.0)
-    time = (np.arange(steps) + 0.5) * _STEP_SECONDS
+    time = np.arange(0.5, steps) * _STEP_SECONDS
     parts, level = [], np.log(price)
     for day in range(days):
         rows = slice(day * steps, (day + 1) * steps)

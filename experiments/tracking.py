@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,10 +151,11 @@ def _errors(pairs: Sequence[tuple[Bars, Bars]]) -> BarErrors:
         shares.append(np.stack(error) / span[moved])
         volumes.append(np.stack([given.volume[at], made.volume]))
     share, volume = np.concatenate(shares, axis=1), np.concatenate(volumes, axis=1)
+    medians = dict(zip(_PRICES, np.median(share, axis=1).tolist(), strict=True))
     return BarErrors(
-        count,
-        count - volume.shape[1],
-        *(float(e) for e in np.median(share, axis=1)),
+        bars=count,
+        missing=count - volume.shape[1],
+        **medians,
         volume_correlation=float(np.corrcoef(volume)[0, 1]),
         volume_ratio=float(volume[1].sum() / sum(g.volume.sum() for g, _ in pairs)),
     )
@@ -161,7 +163,7 @@ def _errors(pairs: Sequence[tuple[Bars, Bars]]) -> BarErrors:
 
 def _squares(played: Played) -> Floats:
     """Squared distance of mid and path at the end of each knot, ticks^2."""
-    ends = (np.arange(len(played.reference)) + 1.0) * played.knot_seconds
+    ends = np.arange(1.0, len(played.reference) + 1.0) * played.knot_seconds
     return np.asarray((mid_before(played.recording, ends) - played.reference) ** 2)
 
 
@@ -180,7 +182,7 @@ def _hours(recording: Recording) -> list[Recording]:
 def _part(recording: Recording, begin: float, seconds: float) -> Recording:
     """`seconds` of a recording from `begin` on, but for ages at cancel, which have no time."""
 
-    def of(clock: str, *columns: str) -> dict[str, NDArray[np.generic]]:
+    def of(clock: str, *columns: str) -> dict[str, Any]:
         times = getattr(recording, clock)
         first, after = np.searchsorted(times, [begin, begin + seconds])
         rows = slice(first, after)

@@ -51,6 +51,7 @@ _LEAST_PACE = 0.01  # of the usual message rate: books must live through bars wi
 _LEAST_BASELINE = 0.02  # of the wanted message rate, while past excitation dies down
 _SETTLE_SECONDS = 120.0  # in which a surplus of messages is made up for
 _MOST_LEVELS = 1 << 16  # `BookConfig.ladder_levels`, at most
+_FURTHEST = 4.0  # deviations that the path walks before a session opens, at most
 _DEPTH_SECONDS = 60.0  # between samples of the depth profile
 _MINUTE = 60.0
 
@@ -198,7 +199,7 @@ class Playback:
         self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1)
         self._ohlc /= config.market.tick
         self.sessions = _sessions(bars.start, bar_minutes)
-        self._usual = _usual_profiles(bars.volume / self.usual_volume, self.sessions)
+        self._usual = usual_profiles(bars.volume / self.usual_volume, self.sessions)
         per_bar = flow.arrivals.messages_per_second * bar_minutes * _MINUTE * flow.market_share
         self._mean_size = float(size_table(flow.mean_size, flow.size_dispersion).mean())
         self.volume_scale = per_bar * self._mean_size / self.usual_volume
@@ -256,7 +257,7 @@ class Playback:
             played.start,
             minutes,
             record.seconds,
-            (np.arange(knots) + 0.5) * played.knot_seconds,
+            np.arange(0.5, knots) * played.knot_seconds,
             played.reference * record.tick,
             played.pace * (played.knot_seconds * per_message),
         )
@@ -275,13 +276,14 @@ class Playback:
         path = np.empty(shares.size + 1)
         path[0] = ohlc[0, 0]
         scratch = np.empty(self.knots)
-        for index, row in enumerate(ohlc):
+        for index, (open_, high, low, close) in enumerate(ohlc):
             key = np.uint64(
                 stream_key(np.uint64(self.seed), self.bars.start[first + index], PURPOSE_PATH)
             )
             inside = path[1 + index * self.knots : 1 + (index + 1) * self.knots]
-            sigma = bar_deviation(*row)
-            pinned_bridge(key, *row, sigma, shares[index, 1:], inside, scratch)
+            whole = bar_deviation(open_, high, low, close)
+            clock = shares[index, 1:]
+            pinned_bridge(key, open_, high, low, close, whole, clock, inside, scratch)
         # Of bars before the session; the first of a file has none but its own.
         past = self._ohlc[max(first - PAST_BARS, 0) : max(first, 1)]
         sigma = float(trailing_sigma(np.vstack([past, past[-1:]]), PAST_BARS)[-1])
@@ -299,15 +301,15 @@ class Playback:
         )
         memories = np.array(arrivals.activity_seconds)
         draw_activity(key, self.knot_seconds, memories, arrivals.activity_dispersion, activity)
-        place = (np.arange(self.knots) + 0.5) / self.knots - 0.5
+        place = np.arange(0.5, self.knots) / self.knots - 0.5
         usual = self._usual[number]
-        shares = activity.reshape(count, self.knots) * (1.0 + _slopes(usual)[:, None] * place)
+        shares = activity.reshape(count, self.knots) * (1.0 + slopes(usual)[:, None] * place)
         return np.asarray(shares / shares.mean(axis=1, keepdims=True))
 
     def _ladder(self, session: _Session) -> tuple[int, int]:
         """The lowest price on the ladder, ticks, and how many levels hold the session."""
         flow = self.config.market.flow
-        wander = math.ceil(session.sigma * math.sqrt(flow.warmup_steps))
+        wander = math.ceil(_FURTHEST * session.sigma * math.sqrt(flow.warmup_steps))
         margin = EDGE_LEVELS + 2 * flow.placement_limit + wander
         low, high = math.floor(session.low) - margin, math.ceil(session.high) + margin
         levels = math.ceil((high - low + 1) / LADDER_MULTIPLE) * LADDER_MULTIPLE
@@ -342,7 +344,7 @@ def _sessions(start: NDArray[np.int64], bar_minutes: float) -> tuple[slice, ...]
     return tuple(out)
 
 
-def _usual_profiles(volume: Floats, sessions: tuple[slice, ...]) -> list[Floats]:
+def usual_profiles(volume: Floats, sessions: tuple[slice, ...]) -> list[Floats]:
     """For each session the mean volume of its bars' places in the sessions before, 0 of none."""
     longest = max(rows.stop - rows.start for rows in sessions)
     total, count = np.zeros(longest), np.zeros(longest)
@@ -355,7 +357,7 @@ def _usual_profiles(volume: Floats, sessions: tuple[slice, ...]) -> list[Floats]
     return out
 
 
-def _slopes(usual: Floats) -> Floats:
+def slopes(usual: Floats) -> Floats:
     """By how much of its volume each bar usually rises from start to end.
 
     The lesser of what its two neighbours say, none where they disagree: so that a jump

@@ -77,11 +77,18 @@ def joined(parts: Sequence[Bars]) -> Bars:
     """
     if not parts:
         raise DataError("no bars to join: expected those of one stretch or more")
-    names = ("start", "open", "high", "low", "close", "volume")
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-    if (np.diff(columns[0]) <= 0).any():
+    start = np.concatenate([part.start for part in parts])
+    if (np.diff(start) <= 0).any():
         raise DataError(f"{parts[0].source}: stretches of bars overlap, expected rising stamps")
-    return _read_only(*columns, parts[0].source)
+    return _read_only(
+        start,
+        np.concatenate([part.open for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.close for part in parts]),
+        np.concatenate([part.volume for part in parts]),
+        parts[0].source,
+    )
 
 
 def write_bars(bars: Bars, path: Path) -> None:

@@ -14,7 +14,7 @@ from configs.errors import ConfigError, DataError
 from configs.execution import ExecutionConfig
 from experiments.synthetic_bars import synthetic_bars
 from market.bars import Bars, load_bars
-from market.playback import Playback, Played, baseline_for
+from market.playback import Playback, Played, baseline_for, slopes, usual_profiles
 from market.reference import bar_deviation, pinned_bridge
 from market.trade_bars import bars_of, joined, write_bars
 from tests.market import bar_files
@@ -281,6 +281,10 @@ def test_a_range_beyond_the_ladder_is_refused(tmp_path: Path) -> None:
     given = playback(small_bars(tmp_path, wide))
     with pytest.raises(DataError, match=r"session from 2024-03-04T10:00 UTC spans 80,100 ticks"):
         given.play(0)
+    low, levels = given._ladder(given._session(1))
+    assert levels % 64 == 0
+    assert low < 102.90 / 0.01 - 64
+    assert low + levels > 103.30 / 0.01 + 64
     # Its other sessions play, and so does this one on a coarser tick.
     assert given.play(1).recording.trade_time.size > 0
     coarse = playback(small_bars(tmp_path, wide), configured(market__tick=0.05))
@@ -311,6 +315,43 @@ def test_the_baseline_brings_about_the_intensity_that_is_wanted() -> None:
     by_bar = mean.reshape(5, 900).mean(axis=1)
     assert by_bar == pytest.approx([10.0, 40.0, 10.0, 20.0, 5.0], rel=0.06)
     assert mean.mean() == pytest.approx(wanted.mean(), rel=0.02)
+
+
+def test_the_usual_profile_is_of_sessions_before() -> None:
+    volume = np.array([1.0, 2.0, 3.0, 5.0, 4.0, 9.0, 9.0])
+    sessions = (slice(0, 3), slice(3, 5), slice(5, 7))
+    first, second, third = usual_profiles(volume, sessions)
+    assert first.tolist() == [0.0, 0.0, 0.0]
+    assert second.tolist() == [1.0, 2.0]
+    assert third.tolist() == [3.0, 3.0]
+
+
+def test_volume_slopes_inside_a_bar_as_its_neighbours_agree() -> None:
+    """A jump between bars is not smeared, a peak stays flat, and no share turns negative."""
+    usual = np.array([2.0, 3.0, 5.0, 50.0, 40.0, 10.0, 10.0])
+    expected = [0.0, 1.0 / 3.0, 2.0 / 5.0, 0.0, -10.0 / 40.0, 0.0, 0.0]
+    assert slopes(usual) == pytest.approx(np.array(expected))
+    assert slopes(np.zeros(4)).tolist() == [0.0] * 4
+    drawn = slopes(np.random.default_rng(0).pareto(0.5, 10_000))
+    assert np.abs(drawn).max() <= 1.0
+
+
+def test_the_profile_of_days_before_shapes_the_next(tmp_path: Path) -> None:
+    """Where volume usually rises from bar to bar, it rises inside the bars too."""
+    rising = np.array([100, 500, 900, 1300, 1700])
+    days = [np.datetime64(f"2024-03-{day:02}T10:00:00") for day in range(4, 18)]
+    lines = [
+        f"{day + np.timedelta64(k * 30, 'm')},100,100.2,99.8,100,{volume}"
+        for day in days
+        for k, volume in enumerate(rising)
+    ]
+    given = Playback(ExecutionConfig(), bar_files.load(bar_files.write(tmp_path, lines)), 30)
+    halves = []
+    for number in range(1, len(days)):
+        pace = given.play(number).pace.reshape(len(rising), 2, -1).mean(axis=2)
+        halves.append((pace[1:-1, 1] / pace[1:-1].sum(axis=1)).mean())
+    # The three inner bars rise by 80, 44 and 31% from start to end.
+    assert np.mean(halves) == pytest.approx(0.5 + (0.8 + 0.444 + 0.308) / 3 / 8, abs=0.04)
 
 
 def test_a_bridge_moves_as_the_path_that_made_the_bar() -> None:
