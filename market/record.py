@@ -149,8 +149,11 @@ def record_market(config: ExecutionConfig, seconds: float, seed: int = 0) -> Rec
     return record_simulator(simulator, steps)
 
 
-def record_simulator(simulator: Simulator, steps: int) -> Recording:
-    """Record `steps` steps of a simulator's first episode, just reset."""
+def record_simulator(simulator: Simulator, steps: int, stride: int = 1) -> Recording:
+    """Record `steps` steps of a simulator's first episode, just reset.
+
+    Depth is sampled every `stride` steps.
+    """
     market, config = simulator.market, simulator.config
     born = np.full((VENUE_COUNT, config.market.book.slots), _NO_BIRTH)
     buffers = (
@@ -160,10 +163,11 @@ def record_simulator(simulator: Simulator, steps: int) -> Recording:
     )
     kept: tuple[list[NDArray[Any]], ...] = ([], [], [])
     profile = np.zeros(DISTANCES)
-    for step in range(steps):
+    marks = [min(step + stride, steps) for step in range(0, steps, stride)]
+    for mark in marks:
         done = False
         while not done:
-            *counts, done = _record_until(market, (step + 1) * config.step_seconds, born, *buffers)
+            *counts, done = _record_until(market, mark * config.step_seconds, born, *buffers)
             for rows, buffer, count in zip(kept, buffers, counts, strict=True):
                 rows.append(buffer[:count].copy())
             if counts[2]:
@@ -188,5 +192,5 @@ def record_simulator(simulator: Simulator, steps: int) -> Recording:
         bid_quantity=quotes["bid_quantity"],
         ask_quantity=quotes["ask_quantity"],
         cancel_age=ages[np.isfinite(ages)],
-        depth=profile / (2 * steps),
+        depth=profile / (2 * len(marks)),
     )

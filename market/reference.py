@@ -112,6 +112,18 @@ def _candidate(
 
 
 @kernel
+def bar_deviation(open_: float, high: float, low: float, close: float) -> float:
+    """Deviation of the log or plain price over one bar (Garman and Klass, 1980).
+
+    A bridge of this deviation has the variance of the path that made the bar at every
+    scale, whether the bar trended or came back: "On the estimation of security price
+    volatilities from historical data", Journal of Business 53.
+    """
+    span, change = high - low, close - open_
+    return math.sqrt(0.5 * span * span - (2.0 * math.log(2.0) - 1.0) * change * change)
+
+
+@kernel
 def bar_bridge(
     key: np.uint64,
     open_: float,
@@ -122,16 +134,34 @@ def bar_bridge(
     out: NDArray[np.float64],
     scratch: NDArray[np.float64],
 ) -> None:
+    """`pinned_bridge` of a deviation that the bar's range alone sets."""
+    # The range of a Brownian bridge over its deviation has mean sqrt(pi / 2).
+    sigma = (high - low) / math.sqrt(0.5 * math.pi)
+    pinned_bridge(key, open_, high, low, close, sigma, activity, out, scratch)
+
+
+@kernel
+def pinned_bridge(
+    key: np.uint64,
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    sigma: float,
+    activity: NDArray[np.float64],
+    out: NDArray[np.float64],
+    scratch: NDArray[np.float64],
+) -> None:
     """A path through one bar, [steps + 1] into `out`; `scratch` has the same shape.
 
-    `activity` [steps] is the pace of the path's clock.
+    `sigma` is its deviation over the bar but for the pins, `activity` [steps] the pace of
+    its clock.
 
     It starts at the open, ends at the close, and its extremes are the bar's high
     and low; both lie on it from three steps on.
     """
     steps = len(out) - 1
-    # The range of a Brownian bridge over its deviation has mean sqrt(pi / 2).
-    sigma = max(high - low, 1e-9) / math.sqrt(0.5 * math.pi)
+    sigma = max(sigma, 1e-9)
     best = math.inf
     for number in range(CANDIDATES):
         _candidate(key, number, open_, close, sigma, activity, scratch)

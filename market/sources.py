@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "test"]
 _MINUTE = 60.0
 _NANOSECONDS_PER_DAY = 86_400_000_000_000
-_EDGE_LEVELS = 64  # ladder levels at either end that the path itself never reaches
+EDGE_LEVELS = 64  # ladder levels at either end that the path itself never reaches
 _ACTIVITY_NOISE = 0.25  # sigma of the log message rate around its past profile
 _ACTIVITY_RANGE = (0.25, 4.0)
 
@@ -44,8 +44,8 @@ def place_on_ladder(market: Any, n: int, first: float) -> None:
     market.episodes[n].base = base
     path = market.path[n]
     for index in range(len(path)):
-        inside = max(path[index] - base, _EDGE_LEVELS)
-        path[index] = min(inside, ladder - 1.0 - _EDGE_LEVELS)
+        inside = max(path[index] - base, EDGE_LEVELS)
+        path[index] = min(inside, ladder - 1.0 - EDGE_LEVELS)
 
 
 @kernel
@@ -85,7 +85,7 @@ def _generate(
             deviation[step] *= start
         place_on_ladder(market, n, start)
         episode.sigma = volatility[regime] * start
-        episode.lowest, episode.highest = _EDGE_LEVELS, market.flow[0].ladder - 1.0 - _EDGE_LEVELS
+        episode.lowest, episode.highest = EDGE_LEVELS, market.flow[0].ladder - 1.0 - EDGE_LEVELS
         episode.cluster = np.int64(path_seeds[n])
         episode.variance_slow = prior_sigma * prior_sigma
         episode.rate = rate
@@ -192,7 +192,7 @@ class BarSource:
         tick = config.market.tick
         self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1) / tick
         self._activity = _trailing_activity(bars.volume, past)
-        self._sigma = _trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
+        self._sigma = trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
         self._day = bars.start // _NANOSECONDS_PER_DAY
         arrivals = config.market.flow.arrivals
         self._rate = arrivals.messages_per_second
@@ -259,7 +259,7 @@ def _trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.flo
     return np.clip(_trailing_mean(volume, past) / np.maximum(usual, 1e-9), *_ACTIVITY_RANGE)
 
 
-def _trailing_sigma(ohlc: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+def trailing_sigma(ohlc: NDArray[np.float64], past: int) -> NDArray[np.float64]:
     """Deviation of a bar from its range over past bars (Parkinson, 1980), in ticks."""
     high, low = ohlc[:, 1], ohlc[:, 2]
     variance = _trailing_mean((high - low) ** 2 / (4.0 * np.log(2.0)), past)
