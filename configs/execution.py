@@ -1,4 +1,4 @@
-"""`execution_v0`: the parent order, the step, the agents' limits, what they are paid for."""
+"""`execution_v1`: the parent order, the step, the agents' limits, what they are paid for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ScheduleConfig(Config):
     """
 
     impact_slope_bp: PositiveFloat = 0.69
-    half_spread_bp: PositiveFloat = 0.71
+    half_spread_bp: PositiveFloat = 0.72
 
 
 class UpstreamConfig(Config):

@@ -138,7 +138,7 @@ class FlowConfig(Config):
     mean_size: PositiveFloat = Field(100.0, description="mean order size, units of quantity")
     size_dispersion: PositiveFloat = Field(0.9, le=3.0, description="sigma of log size")
     lean: PositiveFloat = Field(
-        1.8,
+        2.0,
         description=(
             "1/tick, of flow toward the reference; where it is too weak the mid trails and trends, "
             "where too strong it swings: its variance ratio should be near 1"
@@ -183,10 +183,10 @@ class GeneratorReference(Config):
     price: PositiveFloat = 100.0
     regimes: tuple[RegimeConfig, ...] = Field(
         (
-            RegimeConfig(name="BULL", volatility=0.15, drift=0.15, activity=0.9),
-            RegimeConfig(name="BEAR", volatility=0.28, drift=-0.20, activity=1.1),
-            RegimeConfig(name="SIDEWAYS", volatility=0.10, activity=0.7),
-            RegimeConfig(name="VOLATILE", volatility=0.40, activity=1.3),
+            RegimeConfig(name="BULL", volatility=0.15, drift=0.15, activity=0.65),
+            RegimeConfig(name="BEAR", volatility=0.28, drift=-0.20, activity=1.2),
+            RegimeConfig(name="SIDEWAYS", volatility=0.10, activity=0.45),
+            RegimeConfig(name="VOLATILE", volatility=0.40, activity=1.7),
         ),
         min_length=1,
         max_length=8,

@@ -124,23 +124,6 @@ def bar_deviation(open_: float, high: float, low: float, close: float) -> float:
 
 
 @kernel
-def bar_bridge(
-    key: np.uint64,
-    open_: float,
-    high: float,
-    low: float,
-    close: float,
-    activity: NDArray[np.float64],
-    out: NDArray[np.float64],
-    scratch: NDArray[np.float64],
-) -> None:
-    """`pinned_bridge` of a deviation that the bar's range alone sets."""
-    # The range of a Brownian bridge over its deviation has mean sqrt(pi / 2).
-    sigma = (high - low) / math.sqrt(0.5 * math.pi)
-    pinned_bridge(key, open_, high, low, close, sigma, activity, out, scratch)
-
-
-@kernel
 def pinned_bridge(
     key: np.uint64,
     open_: float,

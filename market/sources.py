@@ -13,7 +13,7 @@ from configs.market import BarReference, GeneratorReference
 from market.arrivals import draw_activity
 from market.kernels import kernel
 from market.random import PURPOSE_ACTIVITY, PURPOSE_BARS, PURPOSE_PATH, normal, stream_key, uniform
-from market.reference import bar_bridge, regime_path, window_of_bar
+from market.reference import bar_deviation, pinned_bridge, regime_path, window_of_bar
 
 if TYPE_CHECKING:
     from market.bars import Bars
@@ -155,9 +155,9 @@ def _bridge(
         key = stream_key(path_seeds[n], episode.episode, PURPOSE_PATH)
         moods = stream_key(path_seeds[n], episode.episode, PURPOSE_ACTIVITY)
         draw_activity(moods, market.flow[0].step_seconds, memories, dispersion, busy)
-        bar_bridge(
-            key, ohlc[bar, 0], ohlc[bar, 1], ohlc[bar, 2], ohlc[bar, 3], busy, whole, scratch
-        )
+        open_, high, low, close = ohlc[bar, 0], ohlc[bar, 1], ohlc[bar, 2], ohlc[bar, 3]
+        inside = bar_deviation(open_, high, low, close)
+        pinned_bridge(key, open_, high, low, close, inside, busy, whole, scratch)
         start = int(uniform(draw, 1) * (steps_per_bar - len(path) + 2))
         window_of_bar(whole, start, path)
         window_of_bar(busy, start, market.activity[n])

@@ -1,4 +1,4 @@
-"""TWAP and Almgren-Chriss as policies of `execution_v0`, each in its best honest form.
+"""TWAP and Almgren-Chriss as policies of `execution_v1`, each in its best honest form.
 
 They see what the agents see and act through the same joint actions. The aggressive
 form takes its slice at once by the router. The passive form joins the own side's

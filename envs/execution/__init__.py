@@ -1,4 +1,4 @@
-"""`execution_v0`: five agents work one parent order in the simulated book.
+"""`execution_v1`: five agents work one parent order in the simulated book.
 
 The batched form steps N episodes in one kernel; the PettingZoo faces are its N = 1 case.
 """

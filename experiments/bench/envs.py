@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
-from envs import execution_v0
+from envs import execution_v1
 from envs.execution import make_batched
 from experiments.bench.reference import reference_messages_per_s
 from experiments.bench.report import Figure, speed
@@ -107,7 +107,7 @@ def _alone(
     sizes: EnvSizes, joint: NDArray[np.float32], config: ExecutionConfig
 ) -> tuple[float, float]:
     """Steps a CPU second of one PettingZoo environment, and its messages a step."""
-    env = execution_v0.parallel_env(config)
+    env = execution_v1.parallel_env(config)
     actions = _as_dicts(joint)
 
     def run() -> None:

@@ -18,7 +18,7 @@ from pettingzoo.utils.conversions import aec_to_parallel
 
 from configs.errors import ActionError, SimulatorError
 from configs.execution import ExecutionConfig
-from envs import execution_v0
+from envs import execution_v1
 from envs.batched import BatchedEnv
 from envs.execution import BatchedExecution
 from envs.execution.batched import action_bounds
@@ -45,23 +45,23 @@ def as_dict(row: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def test_pettingzoo_parallel_api() -> None:
-    parallel_api_test(execution_v0.parallel_env(seed=1), num_cycles=200)
+    parallel_api_test(execution_v1.parallel_env(seed=1), num_cycles=200)
 
 
 def test_pettingzoo_parallel_seed() -> None:
-    parallel_seed_test(execution_v0.parallel_env, num_cycles=50)
+    parallel_seed_test(execution_v1.parallel_env, num_cycles=50)
 
 
 def test_pettingzoo_api() -> None:
-    api_test(execution_v0.env(seed=1), num_cycles=500)
+    api_test(execution_v1.env(seed=1), num_cycles=500)
 
 
 def test_pettingzoo_seed() -> None:
-    seed_test(execution_v0.env, num_cycles=100)
+    seed_test(execution_v1.env, num_cycles=100)
 
 
 def test_pettingzoo_state() -> None:
-    state_test(execution_v0.env(seed=1), execution_v0.parallel_env(seed=1), num_cycles=20)
+    state_test(execution_v1.env(seed=1), execution_v1.parallel_env(seed=1), num_cycles=20)
 
 
 def test_the_batched_form_fits_its_protocol() -> None:
@@ -78,7 +78,7 @@ def test_whole_episodes_repeat_to_the_bit(seed: int) -> None:
 
 
 def play_parallel(seed: int, episodes: int) -> list[NDArray[np.float32]]:
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     rng = np.random.default_rng(seed)
     trace: list[NDArray[np.float32]] = []
     for episode in range(episodes):
@@ -92,7 +92,7 @@ def play_parallel(seed: int, episodes: int) -> list[NDArray[np.float32]]:
 
 def test_other_seeds_and_later_episodes_differ() -> None:
     states = []
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     for seed in (0, 1):
         env.reset(seed=seed)
         states.append(env.state())
@@ -127,7 +127,7 @@ def test_alone_equals_batched_in_any_order() -> None:
 
 
 def test_turns_equal_the_parallel_face() -> None:
-    parallel, turns = execution_v0.parallel_env(), execution_v0.env()
+    parallel, turns = execution_v1.parallel_env(), execution_v1.env()
     parallel.reset(seed=4)
     turns.reset(seed=4)
     rng = np.random.default_rng(4)
@@ -146,7 +146,7 @@ def test_turns_equal_the_parallel_face() -> None:
 
 
 def test_observe_shows_what_was_chosen_before_and_no_more() -> None:
-    env = execution_v0.env()
+    env = execution_v1.env()
     env.reset(seed=2)
     action = as_dict(random_actions(np.random.default_rng(2), 1)[0])
     flags = slice(EXECUTION.chosen_flag(0), EXECUTION.chosen_flag(3) + 1)
@@ -166,7 +166,7 @@ def test_observe_shows_what_was_chosen_before_and_no_more() -> None:
 
 
 def test_the_spaces_have_the_specified_sizes() -> None:
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     sizes = [env.observation_space(agent)["observation"].shape[0] for agent in AGENTS]
     assert sizes == [55, 57, 53, 55, 59]
     assert EXECUTION.upstream_width == 22
@@ -202,7 +202,7 @@ def test_the_action_row_means_what_decode_reads() -> None:
 
 @pytest.mark.parametrize("extreme", ["random", "lowest", "highest", "alternating"])
 def test_observations_stay_inside_their_space(extreme: str) -> None:
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     rng = np.random.default_rng(8)
     low, high = action_bounds()
     for seed in range(6):
@@ -256,7 +256,7 @@ def test_a_state_restores_the_middle_of_an_episode_to_the_bit() -> None:
 
 @pytest.mark.parametrize("turn", [0, 3, 5])
 def test_turns_restore_the_middle_of_a_step_to_the_bit(turn: int) -> None:
-    original, other = execution_v0.env(), execution_v0.env()
+    original, other = execution_v1.env(), execution_v1.env()
     original.reset(seed=9)
     other.reset(seed=1)
     rng = np.random.default_rng(9)
@@ -288,9 +288,9 @@ def test_turns_restore_the_middle_of_a_step_to_the_bit(turn: int) -> None:
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_beyond_64_bits_is_refused(seed: int) -> None:
     with pytest.raises(ActionError, match="whole number"):
-        execution_v0.parallel_env(seed=seed)
+        execution_v1.parallel_env(seed=seed)
     with pytest.raises(ActionError, match="whole number"):
-        execution_v0.parallel_env().reset(seed=seed)
+        execution_v1.parallel_env().reset(seed=seed)
 
 
 def test_a_foreign_state_is_refused_whole() -> None:
@@ -318,7 +318,7 @@ def test_a_foreign_state_is_refused_whole() -> None:
     ],
 )
 def test_actions_outside_their_space_are_refused(agent: str, action: Any, message: str) -> None:
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     env.reset(seed=1)
     before = env.state()
     actions = as_dict(random_actions(np.random.default_rng(0), 1)[0]) | {agent: action}
@@ -328,7 +328,7 @@ def test_actions_outside_their_space_are_refused(agent: str, action: Any, messag
 
 
 def test_a_missing_or_unknown_agent_is_named() -> None:
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     env.reset(seed=1)
     actions = as_dict(random_actions(np.random.default_rng(0), 1)[0])
     with pytest.raises(ActionError, match="lacks 'risk_control'"):
@@ -338,6 +338,6 @@ def test_a_missing_or_unknown_agent_is_named() -> None:
 
 
 def test_turns_convert_to_parallel() -> None:
-    env = aec_to_parallel(execution_v0.env(ExecutionConfig()))
+    env = aec_to_parallel(execution_v1.env(ExecutionConfig()))
     env.reset(seed=0)
     assert set(env.agents) == set(AGENTS)

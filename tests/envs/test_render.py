@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.errors import ActionError, ConfigError
-from envs import execution_v0
+from envs import execution_v1
 from envs.execution import drawing
 from envs.execution.drawing import HEIGHT, RGB, WIDTH, draw
 from envs.execution.scene import Fill, Scene
@@ -150,7 +150,7 @@ def played(env: Any, steps: int, seed: int = 3) -> list[dict[str, Any]]:
 
 
 def test_the_history_is_what_the_parent_record_says() -> None:
-    env = execution_v0.parallel_env(seed=5, render_mode=MODE)
+    env = execution_v1.parallel_env(seed=5, render_mode=MODE)
     env.reset()
     parents = env.batch.simulator.market.parents
     for _ in range(30):
@@ -169,7 +169,7 @@ def test_the_history_is_what_the_parent_record_says() -> None:
 
 
 def test_the_schedule_is_the_one_that_actions_are_read_by() -> None:
-    env = execution_v0.parallel_env(seed=5, render_mode=MODE)
+    env = execution_v1.parallel_env(seed=5, render_mode=MODE)
     env.reset()
     market, rules = env.batch.simulator.market, env.batch.simulator.rules
     scene = env._history.scene(env.batch)
@@ -181,8 +181,8 @@ def test_the_schedule_is_the_one_that_actions_are_read_by() -> None:
 
 
 def test_rendering_does_not_change_the_trajectory() -> None:
-    shown = execution_v0.parallel_env(seed=7, render_mode=MODE)
-    plain = execution_v0.parallel_env(seed=7)
+    shown = execution_v1.parallel_env(seed=7, render_mode=MODE)
+    plain = execution_v1.parallel_env(seed=7)
     shown.reset()
     plain.reset()
     rng = np.random.default_rng(7)
@@ -201,8 +201,8 @@ def test_rendering_does_not_change_the_trajectory() -> None:
 
 
 def test_both_faces_draw_the_same_picture() -> None:
-    parallel = execution_v0.parallel_env(seed=4, render_mode=MODE)
-    turns = execution_v0.env(seed=4, render_mode=MODE)
+    parallel = execution_v1.parallel_env(seed=4, render_mode=MODE)
+    turns = execution_v1.env(seed=4, render_mode=MODE)
     parallel.reset()
     turns.reset()
     assert np.array_equal(parallel.render(), turns.render())
@@ -210,21 +210,21 @@ def test_both_faces_draw_the_same_picture() -> None:
         for agent in AGENTS:
             turns.step(actions[agent])
     assert np.array_equal(parallel.render(), turns.render())
-    restored = execution_v0.env(seed=1, render_mode=MODE)
+    restored = execution_v1.env(seed=1, render_mode=MODE)
     restored.reset()
     restored.load_state(turns.state_dict())
     assert restored.render().shape == (HEIGHT, WIDTH, 3)
 
 
 def test_a_mode_that_is_not_offered_is_refused() -> None:
-    for make in (execution_v0.parallel_env, execution_v0.env):
+    for make in (execution_v1.parallel_env, execution_v1.env):
         assert make().metadata["render_modes"] == [MODE]
         with pytest.raises(ConfigError, match=r"'human'.*rgb_array"):
             make(render_mode="human")
 
 
 def test_without_a_mode_a_warning_and_no_picture() -> None:
-    for make in (execution_v0.parallel_env, execution_v0.env):
+    for make in (execution_v1.parallel_env, execution_v1.env):
         env = make(seed=0)
         env.reset()
         with pytest.warns(UserWarning, match="render_mode"):
@@ -233,4 +233,4 @@ def test_without_a_mode_a_warning_and_no_picture() -> None:
 
 def test_nothing_to_draw_before_the_first_episode() -> None:
     with pytest.raises(ActionError, match="reset"):
-        execution_v0.parallel_env(render_mode=MODE).render()
+        execution_v1.parallel_env(render_mode=MODE).render()

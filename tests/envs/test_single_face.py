@@ -12,7 +12,7 @@ import pytest
 from pettingzoo.test.render_test import collect_render_results
 
 from configs.errors import ActionError, SimulatorError
-from envs import execution_v0
+from envs import execution_v1
 from envs.execution import BatchedExecution
 from envs.execution.kernel import step_arrays, step_arrays_kind
 from envs.pinned import Pinned
@@ -60,7 +60,7 @@ def sub_class(numbers: Any) -> Any:
 def test_every_form_of_an_action_means_the_same(
     boxes: Callable[[Any], Any], choice: Callable[[int], Any]
 ) -> None:
-    plain, other = execution_v0.parallel_env(seed=2), execution_v0.parallel_env(seed=2)
+    plain, other = execution_v1.parallel_env(seed=2), execution_v1.parallel_env(seed=2)
     plain.reset()
     other.reset()
     rng = np.random.default_rng(2)
@@ -73,7 +73,7 @@ def test_every_form_of_an_action_means_the_same(
 
 
 def test_the_batched_form_takes_the_same_step() -> None:
-    env, batch = execution_v0.parallel_env(), BatchedExecution(num_envs=3)
+    env, batch = execution_v1.parallel_env(), BatchedExecution(num_envs=3)
     env.reset(seed=8)
     batch.reset(seeds=np.array([1, 8, 2], np.uint64))
     rng = np.random.default_rng(8)
@@ -113,7 +113,7 @@ def test_the_batched_form_takes_the_same_step() -> None:
     ],
 )
 def test_what_is_refused_moves_nothing(agent: str, action: Any, message: str) -> None:
-    env, untouched = execution_v0.parallel_env(seed=6), execution_v0.parallel_env(seed=6)
+    env, untouched = execution_v1.parallel_env(seed=6), execution_v1.parallel_env(seed=6)
     env.reset()
     untouched.reset()
     good = as_dict(random_actions(np.random.default_rng(0), 1)[0])
@@ -137,7 +137,7 @@ def test_a_batch_with_one_bad_number_moves_no_row() -> None:
 
 
 def test_what_was_handed_back_never_changes_and_shares_nothing() -> None:
-    env, untouched = execution_v0.parallel_env(seed=6), execution_v0.parallel_env(seed=6)
+    env, untouched = execution_v1.parallel_env(seed=6), execution_v1.parallel_env(seed=6)
     rng = np.random.default_rng(6)
     kept: list[tuple[Any, dict[tuple[str, str], bytes]]] = []
     current, _ = env.reset()
@@ -167,7 +167,7 @@ def test_what_was_handed_back_never_changes_and_shares_nothing() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-@pytest.mark.parametrize("make", [execution_v0.parallel_env, BatchedExecution])
+@pytest.mark.parametrize("make", [execution_v1.parallel_env, BatchedExecution])
 def test_a_copy_goes_its_own_way(duplicate: Callable[[Any], Any], make: Any) -> None:
     """The copy's kernels must not write into the arrays of the original."""
     env = make(seed=4)
@@ -205,7 +205,7 @@ def test_arrays_that_kernels_would_misread_are_not_pinned() -> None:
 def test_pettingzoo_renders_in_turns() -> None:
     """Its own `render_test` asks for the mode "human"; this is the rest of it."""
     pytest.importorskip("matplotlib", reason="pictures need the `train` extra")
-    env = execution_v0.env(seed=0, render_mode="rgb_array")
+    env = execution_v1.env(seed=0, render_mode="rgb_array")
     for picture in collect_render_results(env):
         assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
     env.close()

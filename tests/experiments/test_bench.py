@@ -169,10 +169,10 @@ def test_an_error_of_the_project_is_a_message(capsys: pytest.CaptureFixture[str]
 
 def test_actions_are_valid_and_never_stop() -> None:
     pytest.importorskip("pettingzoo", reason="the environments need the `train` extra")
-    from envs import execution_v0
+    from envs import execution_v1
     from experiments.bench.envs import _as_dicts, joint_actions
 
-    env = execution_v0.parallel_env()
+    env = execution_v1.parallel_env()
     joint = joint_actions(200, seed=3)
     assert np.array_equal(joint, joint_actions(200, seed=3))
     chosen = set()

@@ -25,9 +25,9 @@ from tests.market.episodes import Actions, configured
 from tests.market.test_reference import bars_config, synthetic_bars
 
 GOLDEN = {
-    "generator": "602b3a1a3454205270b6a0b709d75af69554c33f61952b58a8a759ca10b07375",
-    "bars": "dc13c1cbfeb6acc95e4d0ca8decdb4619c9a098c7a4f1b62608a94d38ea236c2",
-    "slow_and_large": "e05df791e9a4542db18fe3712abb990a36466549699875b4411634d15d2aa365",
+    "generator": "7f3139dcd6dc99a53f1bbf5ed756706c0909cb1da286cf889320349c6e38e6bd",
+    "bars": "eecad0ae3f866edc4c5773f88dcbbafdfde2ff2008a0c5bdd0eff29d184a24cd",
+    "slow_and_large": "46493dd14e28eabc91dfb70b8106c55275ea2e08d179d58c0da8f0e7341f7f2b",
 }
 EPISODES, ROWS = 3, 2
 
@@ -41,7 +41,7 @@ def scenario(name: str, folder: Path) -> ExecutionConfig:
             parent__participation_low=0.2,
             parent__participation_high=0.5,
             market__router_latency_seconds=0.4,
-            market__flow__permanent_impact=0.5,
+            market__flow__impact__scale=2.0,
         )
     return ExecutionConfig()
 

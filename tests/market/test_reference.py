@@ -16,7 +16,7 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from configs.market import GeneratorReference
 from market.bars import Bars, load_bars
-from market.reference import bar_bridge, regime_path
+from market.reference import bar_deviation, pinned_bridge, regime_path
 from market.simulator import Simulator
 from market.sources import BarSource
 from tests.market import bar_files
@@ -28,7 +28,7 @@ PAST = 5
 def bridge(seed: int, ohlc: tuple[float, float, float, float], steps: int) -> NDArray[np.float64]:
     out, scratch = np.full(steps + 1, np.nan), np.empty(steps + 1)
     pace = np.exp(np.random.default_rng(seed).normal(0.0, 0.7, steps))
-    bar_bridge(np.uint64(seed), *ohlc, pace, out, scratch)
+    pinned_bridge(np.uint64(seed), *ohlc, bar_deviation(*ohlc), pace, out, scratch)
     return out
 
 

@@ -28,7 +28,7 @@ from trainers.runs import RunFolder, load_run, new_run, resumed_run
 from trainers.tracking import connect
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "grandmodel-execution_v0-builtin"
+NAME = "grandmodel-execution_v1-builtin"
 
 pytestmark = pytest.mark.slow
 

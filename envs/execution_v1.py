@@ -1,4 +1,4 @@
-"""`from envs import execution_v0`: PettingZoo's two faces of the execution environment."""
+"""`from envs import execution_v1`: PettingZoo's two faces of the execution environment."""
 
 from __future__ import annotations
 
