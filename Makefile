@@ -25,7 +25,7 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check train-execution decide mlflow-ui bench wheel clean
+.PHONY: help setup test test-all check train-execution decide market-report mlflow-ui bench wheel clean
 
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -62,10 +62,13 @@ train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bar
 decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
 	$(GRANDMODEL) decide --layer execution $(ARGS)
 
+market-report: | $(BIN)/python ## Write market-report.html: the simulated market's stylised facts
+	$(GRANDMODEL) market report $(ARGS)
+
 mlflow-ui: | $(BIN)/python ## Show the runs in a browser: PORT=5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT) $(ARGS)
 
-bench: | $(BIN)/python ## Run a benchmark: NAME=book or envs, ARGS=--json
+bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow or envs, ARGS=--json
 	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)
 
 wheel: | $(BIN)/python ## Build the wheel into dist/
