@@ -92,7 +92,8 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
     Raises:
         ArtefactError: folder or file missing, manifest unreadable or of another
             format, ONNX file truncated or altered (its SHA-256 differs), or
-            trained on other columns; the first that differs is named.
+            trained in another version of the environment or on other columns; the
+            first that differs is named.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -156,6 +157,11 @@ def _check_layout(folder: Path, manifest: Manifest, expected: LayerLayout) -> No
         raise ArtefactError(
             f"{folder} holds a policy of layer '{manifest.layer}', "
             f"expected layer '{expected.layer}'; name a folder of that layer with --models"
+        )
+    if manifest.env_id != expected.env_id:
+        raise ArtefactError(
+            f"{folder} was trained in {manifest.env_id}, expected {expected.env_id}, whose market "
+            f"is another; {REMEDY}"
         )
     text = json.dumps(manifest.columns, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != manifest.digest:

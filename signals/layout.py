@@ -82,6 +82,12 @@ class LayerLayout:
     shared: tuple[Column, ...]
     agents: tuple[AgentLayout, ...]
     privileged: tuple[Column, ...] = ()
+    version: int = 0  # of the environment; rises whenever learning could change
+
+    @property
+    def env_id(self) -> str:
+        """The environment that agents of this layout are trained in."""
+        return f"{self.layer}_v{self.version}"
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -34,7 +34,7 @@ from envs.execution.spaces import (
 )
 from signals.execution import EXECUTION
 
-ENV_ID = "execution_v1"
+ENV_ID = EXECUTION.env_id
 RENDER_MODES = ("rgb_array",)
 _SEEDS = 1 << 64
 _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS

@@ -70,7 +70,7 @@ def manifest_fields(layout: LayerLayout, model: bytes) -> dict[str, Any]:
     return {
         "format_version": 1,
         "layer": layout.layer,
-        "env_id": f"{layout.layer}_v0",
+        "env_id": layout.env_id,
         "market": "test",
         "columns": layout.table(),
         "digest": layout.digest,

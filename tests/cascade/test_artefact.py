@@ -80,6 +80,7 @@ def test_a_bad_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     [
         ({"format_version": 2}, "format version 2, this version reads 1"),
         ({"layer": "other"}, "of layer 'other', expected layer 'toy'"),
+        ({"env_id": "toy_v9"}, "trained in toy_v9, expected toy_v0"),
         ({"seed": "x"}, "seed"),
         ({"surprise": 1}, "surprise"),
         ({"metrics": {"shortfall_bp": float("nan")}}, "shortfall_bp"),
