@@ -17,16 +17,15 @@ from market.desk import Desk
 from market.kernels import inlined, kernel
 from market.pointers import record
 from market.random import hash64, normal
-from market.state import DECAY, EXCITATIONS, JUMP, LAW_FIELDS
+from market.state import DECAY, EXCITATIONS, JUMP, LAW_FIELDS, TABLE_SIZE
 
 _HALF_BITS = np.uint64(32)
 _HALF_MASK = np.uint64((1 << 32) - 1)
 _HALF_SCALE = 1.0 / (1 << 32)
-_NODES = 1024
-_NODE_BITS = np.uint64(54)
+_NODE_BITS = np.uint64(54)  # leaves as many values as the table has intervals
 _INSIDE_MASK = np.uint64((1 << 22) - 1)
 _INSIDE_SCALE = 1.0 / (1 << 22)
-_MINUS_LOG = -np.log(np.maximum(np.arange(_NODES + 1), 1) / _NODES)
+_SERIES_LIMIT = 0.25
 _SIXTH, _24TH, _120TH = 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0
 
 
@@ -34,44 +33,49 @@ _SIXTH, _24TH, _120TH = 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0
 def decayed(exponent: float) -> float:
     """exp(-exponent) for exponent >= 0, to 1e-6 relative.
 
-    A short series, squared three times, where it holds: most decays are small, and
-    several of them side by side cost less than calls of the library's exponential.
+    By its series where that is short, as it is for most decays from one message to the next:
+    the next arrival waits for this number.
     """
-    if exponent >= 1.0:
+    if exponent > _SERIES_LIMIT:
         return math.exp(-exponent)
-    part = 0.125 * exponent
-    square = part * part
-    value = (1.0 - part) + square * ((0.5 - part * _SIXTH) + square * (_24TH - part * _120TH))
-    value *= value
-    value *= value
-    return value * value
+    square = exponent * exponent
+    tail = (_SIXTH - exponent * _24TH) + square * _120TH
+    return ((1.0 - exponent) + 0.5 * square) - square * exponent * tail
 
 
 @inlined
-def exponential(bits: np.uint64) -> float:
+def exponential(table: Any, bits: np.uint64) -> float:
     """A standard exponential number from the upper 32 of 64 random bits.
 
     Between the nodes of a table of -log, linearly, to 1e-3 at most and 1e-5 mostly; the
     first interval, where -log has its pole, by the logarithm itself.
+
+    Args:
+        table: pointer to `market.state.exponential_table`. An array, global or not, would
+            have its references counted at every message.
+        bits: 64 random bits.
     """
     index = int(bits >> _NODE_BITS)
     inside = float((bits >> _HALF_BITS) & _INSIDE_MASK) * _INSIDE_SCALE
     if index == 0:
-        return -math.log((inside + _INSIDE_SCALE) / _NODES)
-    left = _MINUS_LOG[index]
-    return left + inside * (_MINUS_LOG[index + 1] - left)
+        return -math.log((inside + _INSIDE_SCALE) / TABLE_SIZE)
+    left = table[index]
+    return left + inside * (table[index + 1] - left)
 
 
 @inlined
 def _decay(desk: Desk, seconds: float) -> float:
     """Let the excitation fade for `seconds`. Returns what is left in all."""
-    total = 0.0
-    for index in range(EXCITATIONS):
-        rate = desk.excitation_law[index * LAW_FIELDS + DECAY]
-        left = desk.excitation[index] * decayed(rate * seconds)
-        desk.excitation[index] = left
-        total += left
-    return total
+    law = desk.excitation_law
+    first = desk.excitation[0] * decayed(law[0 * LAW_FIELDS + DECAY] * seconds)
+    second = desk.excitation[1] * decayed(law[1 * LAW_FIELDS + DECAY] * seconds)
+    third = desk.excitation[2] * decayed(law[2 * LAW_FIELDS + DECAY] * seconds)
+    fourth = desk.excitation[3] * decayed(law[3 * LAW_FIELDS + DECAY] * seconds)
+    desk.excitation[0] = first
+    desk.excitation[1] = second
+    desk.excitation[2] = third
+    desk.excitation[3] = fourth
+    return (first + second) + (third + fourth)
 
 
 @inlined
@@ -88,14 +92,11 @@ def _begin_leg(desk: Desk, flow: Any, time: float) -> None:
 def schedule_next_arrival(desk: Desk, flow: Any) -> None:
     """Draw when the next background message comes."""
     episode = record(desk.episode)
-    time = episode.next_arrival
-    bound = episode.baseline
-    for index in range(EXCITATIONS):
-        bound += desk.excitation[index]
+    time, bound = episode.next_arrival, episode.intensity
     while True:
         bits = hash64(episode.arrival_key, episode.candidates)
         episode.candidates += 1
-        gap = exponential(bits) / bound
+        gap = exponential(desk.exponentials, bits) / bound
         if time + gap > episode.next_leg:
             excited = _decay(desk, episode.next_leg - time)
             time = episode.next_leg
@@ -107,8 +108,12 @@ def schedule_next_arrival(desk: Desk, flow: Any) -> None:
         if float(bits & _HALF_MASK) * _HALF_SCALE * bound < intensity:
             break
         bound = intensity
+    jumps = 0.0
     for index in range(EXCITATIONS):
-        desk.excitation[index] += desk.excitation_law[index * LAW_FIELDS + JUMP]
+        jump = desk.excitation_law[index * LAW_FIELDS + JUMP]
+        desk.excitation[index] += jump
+        jumps += jump
+    episode.intensity = intensity + jumps
     episode.next_arrival = time
 
 
@@ -126,6 +131,7 @@ def begin_arrivals(desk: Desk, flow: Any, key: np.uint64, start: float) -> None:
         law = index * LAW_FIELDS
         decay = desk.excitation_law[law + DECAY]
         desk.excitation[index] = mean * desk.excitation_law[law + JUMP] / decay
+    episode.intensity = mean
     schedule_next_arrival(desk, flow)
 
 

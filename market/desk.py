@@ -42,9 +42,11 @@ class Desk(NamedTuple):
     pending: Any
     pending_time: Any
     pending_heap: Any
+    venues: Any
     offsets: Any
     sizes: Any
     lengths: Any
+    exponentials: Any
     chosen_venue: Any
     excitation_law: Any
     impact_law: Any
@@ -75,9 +77,11 @@ def desk_at(market: Market, n: int) -> Desk:
         shifted(pointer(market.pending), n * market.pending.shape[1] * PENDING_FIELDS),
         shifted(pointer(market.pending_time), n * market.pending_time.shape[1]),
         shifted(pointer(market.pending_heap), n * market.pending_heap.shape[1]),
+        pointer(market.venues),
         pointer(market.offsets),
         pointer(market.sizes),
         pointer(market.lengths),
+        pointer(market.exponentials),
         pointer(market.chosen_venue),
         pointer(market.excitation_law),
         pointer(market.impact_law),
@@ -88,6 +92,18 @@ def desk_at(market: Market, n: int) -> Desk:
 def venue_book(desk: Desk, flow: Any, venue: int) -> Book:
     """The book of one venue."""
     return lob.book_at(desk.first, venue, flow.ladder, flow.slots)
+
+
+@inlined
+def maker_fee(desk: Desk, venue: int) -> float:
+    """Ticks per unit that a resting order pays at a venue; negative for a rebate."""
+    return record(shifted(desk.venues, venue)).maker_fee
+
+
+@inlined
+def taker_fee(desk: Desk, venue: int) -> float:
+    """Ticks per unit that an order which crosses pays at a venue."""
+    return record(shifted(desk.venues, venue)).taker_fee
 
 
 @inlined
@@ -239,29 +255,27 @@ def sweep(
 
 
 @inlined
-def _routed_venue(desk: Desk, flow: Any, venues: Any, side: int, price: int) -> int:
+def _routed_venue(desk: Desk, flow: Any, side: int, price: int) -> int:
     """Of the venues that show `price` the one with the lowest taker fee, then the deepest."""
     chosen = lob.NONE
     for venue in range(VENUE_COUNT):
         if venue_best(desk, venue, -side) != price:
             continue
-        if chosen < 0 or venues[venue].taker_fee < venues[chosen].taker_fee:
+        if chosen < 0 or taker_fee(desk, venue) < taker_fee(desk, chosen):
             chosen = venue
-        elif venues[venue].taker_fee == venues[chosen].taker_fee:
+        elif taker_fee(desk, venue) == taker_fee(desk, chosen):
             deeper = depth_at(desk, flow, venue, price) > depth_at(desk, flow, chosen, price)
             chosen = venue if deeper else chosen
     return chosen
 
 
 @kernel
-def route(
-    desk: Desk, flow: Any, venues: Any, side: int, limit: int, quantity: int, owner: int
-) -> int:
+def route(desk: Desk, flow: Any, side: int, limit: int, quantity: int, owner: int) -> int:
     """SMART: take over all venues by price, then fee, then depth. Returns what is left."""
     while quantity > 0:
         price = best_opposite(desk, flow, side, limit)
         if price < 0:
             break
-        book = venue_book(desk, flow, _routed_venue(desk, flow, venues, side, price))
+        book = venue_book(desk, flow, _routed_venue(desk, flow, side, price))
         quantity = lob.take(book, desk.tape, side, price, quantity, owner)
     return quantity

@@ -17,9 +17,11 @@ from market.desk import (
     best_bid,
     depth_at,
     free_own,
+    maker_fee,
     mark_own,
     next_own,
     route,
+    taker_fee,
     venue_book,
 )
 from market.flow import arbitrage, background_message
@@ -68,7 +70,7 @@ def _book_fill(desk: Desk, price: int, quantity: int, twice_mid: int, fee: float
 
 
 @kernel
-def account_maker_fills(desk: Desk, flow: Any, venues: Any, since: int) -> None:
+def account_maker_fills(desk: Desk, flow: Any, since: int) -> None:
     """Account for tape rows from number `since` on in which an own order was the maker."""
     tape = desk.tape
     for number in range(since, tape.count[0]):
@@ -90,46 +92,42 @@ def account_maker_fills(desk: Desk, flow: Any, venues: Any, since: int) -> None:
                 tape.rows[row + lob.TRADE_PRICE],
                 filled,
                 desk.owned[own + TWICE_MID],
-                venues[desk.owned[own + VENUE]].maker_fee,
+                maker_fee(desk, desk.owned[own + VENUE]),
             )
 
 
 @kernel
-def take_now(
-    desk: Desk, flow: Any, venues: Any, venue: int, limit: int, quantity: int, twice_mid: int
-) -> int:
+def take_now(desk: Desk, flow: Any, venue: int, limit: int, quantity: int, twice_mid: int) -> int:
     """Cross the spread at one venue, or over all of them (SMART). Returns what is left."""
     side = record(desk.parent).side
     since = desk.tape.count[0]
     if venue == SMART:
-        left = route(desk, flow, venues, side, limit, quantity, OWN_TAKER)
+        left = route(desk, flow, side, limit, quantity, OWN_TAKER)
     else:
         left = lob.take(venue_book(desk, flow, venue), desk.tape, side, limit, quantity, OWN_TAKER)
     for number in range(since, desk.tape.count[0]):
         row = (number & desk.tape.mask) * lob.TRADE_FIELDS
         filled = desk.tape.rows[row + lob.TRADE_QUANTITY]
         record(desk.parent).filled_aggressive += filled
-        fee = venues[desk.tape.rows[row + lob.TRADE_BOOK] % VENUE_COUNT].taker_fee
+        fee = taker_fee(desk, desk.tape.rows[row + lob.TRADE_BOOK] % VENUE_COUNT)
         _book_fill(desk, desk.tape.rows[row + lob.TRADE_PRICE], filled, twice_mid, fee)
     return left
 
 
 @inlined
-def _shortest_queue(desk: Desk, flow: Any, venues: Any, price: int) -> int:
+def _shortest_queue(desk: Desk, flow: Any, price: int) -> int:
     """The venue with the least quantity resting at `price`, then the one that pays most."""
     chosen, least = 0, 1 << 62
     for venue in range(VENUE_COUNT):
         depth = depth_at(desk, flow, venue, price)
-        pays_more = venues[venue].maker_fee < venues[chosen].maker_fee
+        pays_more = maker_fee(desk, venue) < maker_fee(desk, chosen)
         if depth < least or (depth == least and pays_more):
             chosen, least = venue, depth
     return chosen
 
 
 @kernel
-def post(
-    desk: Desk, flow: Any, venues: Any, venue: int, price: int, quantity: int, twice_mid: int
-) -> bool:
+def post(desk: Desk, flow: Any, venue: int, price: int, quantity: int, twice_mid: int) -> bool:
     """Rest a child order at `venue`, slid so that it locks no venue. False where refused."""
     parent = record(desk.parent)
     if parent.side == lob.BUY:
@@ -140,7 +138,7 @@ def post(
     if index == flow.max_resting or not 0 < price < flow.ladder - 1:
         return False
     if venue == SMART:
-        venue = _shortest_queue(desk, flow, venues, price)
+        venue = _shortest_queue(desk, flow, price)
     book = venue_book(desk, flow, venue)
     slot = lob.rest(book, parent.side, price, quantity, index + FIRST_OWN)
     if slot < 0:
@@ -305,7 +303,7 @@ def _take_earliest(desk: Desk) -> int:
 
 
 @kernel
-def arrive(desk: Desk, flow: Any, venues: Any) -> None:
+def arrive(desk: Desk, flow: Any) -> None:
     """The message in flight that is due reaches its venue."""
     row = _take_earliest(desk) * PENDING_FIELDS
     kind = desk.pending[row + KIND]
@@ -323,9 +321,9 @@ def arrive(desk: Desk, flow: Any, venues: Any) -> None:
     if quantity <= 0:
         return
     if kind == AGGRESSIVE:
-        left = take_now(desk, flow, venues, venue, price, quantity, twice_mid)
+        left = take_now(desk, flow, venue, price, quantity, twice_mid)
         parent.last_rejected += left
-    elif kind == PASSIVE and not post(desk, flow, venues, venue, price, quantity, twice_mid):
+    elif kind == PASSIVE and not post(desk, flow, venue, price, quantity, twice_mid):
         parent.last_rejected += quantity
 
 
@@ -355,14 +353,14 @@ def next_event(desk: Desk) -> float:
 
 
 @inlined
-def apply_event(desk: Desk, flow: Any, venues: Any, time: float) -> None:
+def apply_event(desk: Desk, flow: Any, time: float) -> None:
     """Let happen what `next_event` said comes at `time`; of equal times own messages first."""
     episode = record(desk.episode)
     episode.clock = time
     if time >= episode.next_knot:
         _move_reference(desk, flow)
     if time == episode.next_pending:
-        arrive(desk, flow, venues)
+        arrive(desk, flow)
         return
     since = desk.tape.count[0]
     if time == episode.next_arrival:
@@ -370,11 +368,11 @@ def apply_event(desk: Desk, flow: Any, venues: Any, time: float) -> None:
     else:
         arbitrage(desk, flow)
     if desk.tape.count[0] > since and record(desk.parent).resting > 0:
-        account_maker_fills(desk, flow, venues, since)
+        account_maker_fills(desk, flow, since)
 
 
 @kernel
-def advance(desk: Desk, flow: Any, venues: Any, until: float) -> None:
+def advance(desk: Desk, flow: Any, until: float) -> None:
     """Let simulated time run to `until`: background messages and own ones in their order.
 
     In chunks or in one go, the same: what is due later stays scheduled.
@@ -383,12 +381,12 @@ def advance(desk: Desk, flow: Any, venues: Any, until: float) -> None:
         time = next_event(desk)
         if time > until:
             break
-        apply_event(desk, flow, venues, time)
+        apply_event(desk, flow, time)
     record(desk.episode).clock = until
 
 
 @kernel
-def cross_remainder(desk: Desk, flow: Any, venues: Any, twice_mid: int, gap_ticks: int) -> None:
+def cross_remainder(desk: Desk, flow: Any, twice_mid: int, gap_ticks: int) -> None:
     """Cancel what rests and take the rest of the parent from all venues, whatever the price.
 
     Where the books hold less than that, the last units are charged at the worst
@@ -404,14 +402,14 @@ def cross_remainder(desk: Desk, flow: Any, venues: Any, twice_mid: int, gap_tick
     side = parent.side
     limit = flow.ladder - 1 if side == lob.BUY else 0
     since = desk.tape.count[0]
-    left = take_now(desk, flow, venues, SMART, limit, quantity, twice_mid)
+    left = take_now(desk, flow, SMART, limit, quantity, twice_mid)
     if left > 0:
         worst = round(0.5 * twice_mid)
         if desk.tape.count[0] > since:
             last = ((desk.tape.count[0] - 1) & desk.tape.mask) * lob.TRADE_FIELDS
             worst = desk.tape.rows[last + lob.TRADE_PRICE]
         parent.filled_aggressive += left
-        fee = venues[0].taker_fee
+        fee = taker_fee(desk, 0)
         _book_fill(desk, worst + side * gap_ticks, left, twice_mid, fee)
 
 

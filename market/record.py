@@ -78,7 +78,7 @@ def _record_until(
     Returns how many messages, trades and quotes were written, and whether `until` was
     reached.
     """
-    desk, flow, venues = desk_at(market, 0), market.flow[0], market.venues
+    desk, flow = desk_at(market, 0), market.flow[0]
     before = np.empty(VENUE_COUNT, np.int64)
     m, t, q = 0, 0, 0
     last = quotes[len(quotes) - 1]
@@ -93,7 +93,7 @@ def _record_until(
         for venue in range(VENUE_COUNT):
             before[venue] = venue_book(desk, flow, venue).header[lob.LIVE_COUNT]
         desk.tape.count[0] = 0
-        apply_event(desk, flow, venues, time)
+        apply_event(desk, flow, time)
         count = desk.tape.count[0]
         messages[m].time = time
         messages[m].cancel_age = _age_of_change(desk, flow, before, count > 0, born)

@@ -196,7 +196,7 @@ def _begin(
         episode.spread_mean = 1.0
         for step in range(flow.warmup_steps):
             until = (step + 1 - flow.warmup_steps) * flow.step_seconds
-            advance(desk, flow, market.venues, until)
+            advance(desk, flow, until)
             observe_step(market, n)
         _draw_parent(market, n, sides[n], numbers, seed)
 

@@ -30,6 +30,7 @@ EPISODE = np.dtype(
         ("candidates", np.int64),  # arrival times drawn, by the thinning of the Hawkes process
         ("clock", np.float64),
         ("next_arrival", np.float64),
+        ("intensity", np.float64),  # messages a second, right after the latest arrival
         ("next_leg", np.float64),  # when the baseline of arrivals changes next
         ("baseline", np.float64),  # messages a second, without excitation
         ("next_pending", np.float64),
@@ -213,6 +214,7 @@ class Market(NamedTuple):
     offsets: NDArray[np.int32]  # [2, TABLE_SIZE], of impatient and of patient orders
     sizes: NDArray[np.int32]  # [TABLE_SIZE]
     lengths: NDArray[np.int32]  # [TABLE_SIZE], market orders of a metaorder
+    exponentials: NDArray[np.float64]  # [TABLE_SIZE + 1]
     chosen_venue: NDArray[np.int32]  # [TABLE_SIZE]
     latencies: NDArray[np.float64]  # [VENUE_COUNT + 1, TABLE_SIZE], seconds; the router's last
     excitation_law: NDArray[np.float64]  # [EXCITATIONS, 2]: decay 1/s, jump of an arrival 1/s
@@ -247,6 +249,13 @@ def length_table(exponent: float, longest: int) -> NDArray[np.int32]:
     """Inverse distribution of a metaorder's number of orders: P(n > x) ~ x^-exponent, n >= 1."""
     u = (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
     return np.minimum(np.floor(u ** (-1.0 / exponent)), longest).astype(np.int32)
+
+
+def exponential_table() -> NDArray[np.float64]:
+    """-log at the nodes k / TABLE_SIZE, k = 0 .. TABLE_SIZE; the pole at 0 is left at 0."""
+    nodes = np.maximum(np.arange(TABLE_SIZE + 1), 1) / TABLE_SIZE
+    nodes[0] = 1.0
+    return np.asarray(-np.log(nodes))
 
 
 def venue_table(weights: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -343,6 +352,7 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
         offsets=np.stack(offsets),
         sizes=size_table(flow.mean_size, flow.size_dispersion),
         lengths=length_table(flow.metaorders.exponent, flow.metaorders.longest),
+        exponentials=exponential_table(),
         chosen_venue=venue_table(np.array([v.weight for v in config.market.venues])),
         latencies=latency_table(config.market),
         excitation_law=np.stack([rates, jumps], axis=1),

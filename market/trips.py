@@ -32,7 +32,7 @@ def _take(market: Any, n: int, signed: int) -> tuple[int, int]:
     side = lob.BUY if signed > 0 else lob.SELL
     limit = flow.ladder - 1 if side == lob.BUY else 0
     market.tape_count[n] = 0
-    route(desk, flow, market.venues, side, limit, abs(signed), OWN_TAKER)
+    route(desk, flow, side, limit, abs(signed), OWN_TAKER)
     taken, paid = 0, 0
     for number in range(market.tape_count[n]):
         row = market.tape[n, number]
@@ -56,7 +56,7 @@ def _travel(market: Any, orders: Any, profit: Any) -> None:
             position += taken
             cash -= paid
             market.tape_count[n] = 0
-            advance(desk, flow, market.venues, (step + 1) * flow.step_seconds)
+            advance(desk, flow, (step + 1) * flow.step_seconds)
             observe_step(market, n)
         # What the books could not take back is worth the mid.
         profit[n] = cash + position * market.episodes[n].last_mid

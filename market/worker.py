@@ -13,7 +13,7 @@ from market.decode import (
     decode,
     price_in_ticks,
 )
-from market.desk import Desk, desk_at, next_own
+from market.desk import Desk, desk_at, next_own, taker_fee
 from market.kernels import inlined, kernel
 from market.own import (
     advance,
@@ -147,9 +147,9 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     drop_children_in_flight(desk)
     # The stop itself takes its time to reach the venues.
     there = episode.clock + _latency(market, n, SMART, 0)
-    advance(desk, flow, market.venues, min(there, (parent.step + 1) * rules.step_seconds))
+    advance(desk, flow, min(there, (parent.step + 1) * rules.step_seconds))
     if parent.reduces_risk == 1:
-        cross_remainder(desk, flow, market.venues, twice_mid, rules.sweep_ticks)
+        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
         return
     cancel_all_own(desk, flow)
     quantity = parent.remaining
@@ -157,7 +157,7 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     taken = parent.side * (at_horizon - parent.arrival)
     crossing = rules.half_spread_bp + rules.impact_slope_bp * quantity / episode.step_volume
     taken += crossing * price_in_ticks(parent, episode) / BP
-    parent.cost += (taken + market.venues[0].taker_fee) * quantity
+    parent.cost += (taken + taker_fee(desk, 0)) * quantity
     parent.abandoned += quantity
     parent.remaining = 0
 
@@ -249,12 +249,12 @@ def work_step(
         if decision.cancel_all == 1:
             drop_children_in_flight(desk)
         _send_all(market, n, desk, decision.children, children, cancels, twice_mid)
-    advance(desk, flow, market.venues, (parent.step + 1) * rules.step_seconds)
+    advance(desk, flow, (parent.step + 1) * rules.step_seconds)
     parent.step += 1
     observe_step(market, n)
     if parent.step == parent.horizon and parent.remaining > 0:
         twice_mid = twice_mid_of(market.depth[n], episode.last_mid)
-        cross_remainder(desk, flow, market.venues, twice_mid, rules.sweep_ticks)
+        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
     best = quote(market.depth[n], BID if parent.side > 0 else ASK)
     summarise_resting(desk, flow, best)
     _mark(parent, episode, rules)

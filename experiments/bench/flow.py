@@ -73,7 +73,7 @@ def _run(market: Any, step_seconds: float, steps: int) -> None:
     """The background flow of the first episode."""
     for step in range(steps):
         market.tape_count[0] = 0
-        advance(desk_at(market, 0), market.flow[0], market.venues, (step + 1) * step_seconds)
+        advance(desk_at(market, 0), market.flow[0], (step + 1) * step_seconds)
 
 
 def _speed(sizes: FlowSizes) -> Figure:

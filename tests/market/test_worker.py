@@ -181,7 +181,7 @@ def advance_in_chunks(market: Any, n: int, until: float, chunks: int) -> None:
     for chunk in range(chunks):
         share = (chunk + 1) / chunks
         time = until if chunk == chunks - 1 else start + share * (until - start)
-        own.advance(desk, market.flow[0], market.venues, time)
+        own.advance(desk, market.flow[0], time)
 
 
 def test_advance_in_chunks_equals_the_whole() -> None:
@@ -285,11 +285,11 @@ def test_a_crossing_child_finds_what_the_cancels_of_its_step_free() -> None:
 def cancel_after_reuse(market: Any, n: int, price: int) -> None:
     """Send a cancel, lose its order at once, rest another in its place, let the cancel arrive."""
     desk, flow = desk_at(market, n), market.flow[0]
-    own.post(desk, flow, market.venues, 0, price, 10, 0)
+    own.post(desk, flow, 0, price, 10, 0)
     own.send_cancel(desk, flow, market.episodes[n].clock + 0.001, 0)
     own.cancel_own(desk, flow, 0)
-    own.post(desk, flow, market.venues, 0, price, 20, 0)
-    own.advance(desk, flow, market.venues, market.episodes[n].clock + 0.002)
+    own.post(desk, flow, 0, price, 20, 0)
+    own.advance(desk, flow, market.episodes[n].clock + 0.002)
 
 
 def test_a_late_cancel_never_hits_the_order_that_came_after() -> None:
