@@ -84,7 +84,8 @@ def _add_limit(
     if bid < 0 or ask >= flow.ladder:
         # Where a side is empty, from where the reference says that its quote would be.
         middle = math.floor(reference(desk) + 0.5)
-        bid, ask = min(bid, middle - 1) if bid >= 0 else middle - 1, min(ask, middle + 1)
+        # No lower than the bid that stands, no higher than the ask: the order must not cross.
+        bid, ask = max(bid, middle - 1), min(ask, middle + 1)
     # One expression for both sides: a branch on the side is guessed wrong half the time.
     price = (ask if side == lob.BUY else bid) - side * offset
     if 0 < price < flow.ladder - 1:
