@@ -153,7 +153,7 @@ def calibrate(settings: MessagesConfig | BarsConfig, name: str, say: Say) -> Cal
     """The report of a file; `say` is told how far it is."""
     if isinstance(settings, MessagesConfig):
         return _from_messages(load_messages(settings), name, say)
-    return _from_bars(load_bars(settings), settings.bar_minutes, name, say)
+    return _from_bars(load_bars(settings), settings, name, say)
 
 
 def _from_messages(messages: Messages, name: str, say: Say) -> CalibrateReport:
@@ -193,9 +193,10 @@ def _from_messages(messages: Messages, name: str, say: Say) -> CalibrateReport:
     return CalibrateReport("messages", found, config_of(found), rows, tuple(notes))
 
 
-def _from_bars(bars: Bars, minutes: int, name: str, say: Say) -> CalibrateReport:
+def _from_bars(bars: Bars, settings: BarsConfig, name: str, say: Say) -> CalibrateReport:
+    minutes = settings.bar_minutes
     say(f"{bars.source}: {len(bars):,} bars of {minutes} min")
-    found = calibrate_bars(bars, minutes).with_findings(_name(name, bars.source))
+    found = calibrate_bars(bars, minutes, settings.tick).with_findings(_name(name, bars.source))
     config = with_ladder(config_of(found))
     book = config.market.book
     found = found.with_findings(*_book(book.ladder_levels, book.slots))

@@ -32,7 +32,7 @@ _ORDERS = 7  # of the series of the activity's covariance; its terms fall as 1 /
 _COARSE, _FINE = 9, 5  # points in each parameter: of the first grid, of its refinements
 _REFINEMENTS = 6
 _MODEL_ERROR = 0.1  # of a logarithm: no window counts for more than what four kernels can follow
-LIVES = 10.0  # of the slowest kernel that a recording must hold for it to be told from a trend
+LIVES = 30.0  # of the slowest kernel that a recording must hold for it to be told from a trend
 FASTEST_SLOWEST = 0.1  # 1/s, below which the slowest kernel may lie however short the recording
 # Branching, log of the slowest and of the fastest decay (1/s), sigma of the log activity.
 _LOWEST = (0.05, np.log(1e-4), np.log(1.0), 0.0)

@@ -25,7 +25,7 @@ NS = 1_000_000_000
 DAY_NS = 86_400 * NS
 FEWEST_DAYS = 20
 _LEAST_BARS_OF_DAY = 4
-_TICK_ROUNDING = 1e-6  # of a tick; prices are floats
+_PRICE_UNIT = 1e-6  # currency; finer than any tick, coarser than rounding of floats
 _LONGEST_MEMORY = 8.0  # bars: with the mean of the day taken out, nothing longer is left to see
 _MOST_DISPERSION = 2.0  # of the configuration
 
@@ -69,20 +69,17 @@ def tick_of(bars: Bars) -> float:
     """The largest step of which all prices are multiples, currency.
 
     Raises:
-        DataError: all prices are one, or no such step is above rounding.
+        DataError: prices share no step of a millionth or more, or all are one.
     """
-    prices = np.unique(np.concatenate([bars.open, bars.high, bars.low, bars.close]))
-    steps = np.diff(prices)
-    steps = steps[steps > prices[-1] * 1e-12]
-    if not len(steps):
-        raise DataError(f"{bars.source}: all prices are {prices[0]:g}; they show no tick")
-    tick = float(steps.min())
-    for step in np.unique(np.round(steps, 12)):
-        while step > tick * _TICK_ROUNDING * 1e3:
-            tick, step = float(step), float(tick % step if step > 0 else 0.0)
-            if tick - step < tick * 1e-6:
-                step = 0.0
-    return rounded(tick, 9)
+    prices = np.concatenate([bars.open, bars.high, bars.low, bars.close])
+    whole = np.unique(np.rint(prices / _PRICE_UNIT).astype(np.int64))
+    step = int(np.gcd.reduce(np.diff(whole))) if len(whole) > 1 else 0
+    if step <= 1:
+        raise DataError(
+            f"{bars.source}: prices share no step (were they adjusted?): expected multiples of a"
+            " tick; give it by --set tick=..."
+        )
+    return rounded(step * _PRICE_UNIT, 9)
 
 
 def figures_of(bars: Bars, minutes: int, classes: int) -> BarFigures:
@@ -131,8 +128,12 @@ def figures_of(bars: Bars, minutes: int, classes: int) -> BarFigures:
     )
 
 
-def calibrate_bars(bars: Bars, minutes: int) -> Calibration:
-    """Everything that bars tell of the generator, the tick and the activity."""
+def calibrate_bars(bars: Bars, minutes: int, tick: float | None = None) -> Calibration:
+    """Everything that bars tell of the generator, the tick (unless given) and the activity.
+
+    Raises:
+        DataError: too few days, no volume, or no tick to be told.
+    """
     default = GeneratorReference()
     order = np.argsort([regime.volatility for regime in default.regimes])
     seen = figures_of(bars, minutes, len(order))
@@ -145,13 +146,14 @@ def calibrate_bars(bars: Bars, minutes: int) -> Calibration:
             }
         )
     plain = [regime.model_dump(mode="json") for regime in regimes if regime is not None]
-    findings = [*_prices(bars, seen, plain), *_activity(seen)]
+    findings = [*_prices(bars, seen, plain, tick or tick_of(bars)), *_activity(seen)]
     findings += [Finding(key, None, why) for key, why in KEPT.items()]
     return Calibration(bars.source, bars.fingerprint, tuple(findings))
 
 
-def _prices(bars: Bars, seen: BarFigures, regimes: list[dict[str, object]]) -> list[Finding]:
-    tick = tick_of(bars)
+def _prices(
+    bars: Bars, seen: BarFigures, regimes: list[dict[str, object]], tick: float
+) -> list[Finding]:
     low, high = float(seen.volatility[0]), float(seen.volatility[-1])
     days = f"{seen.days} days in {len(regimes)} classes by realised volatility"
     base = "market.reference."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import DataError
 from configs.execution import ExecutionConfig
 from configs.market import MarketConfig
 from market.book import BUY
@@ -95,6 +96,11 @@ def _price(messages: Messages, recording: Recording, sample: Sample) -> list[Fin
     year = ExecutionConfig().market.reference
     seconds = year.trading_seconds_per_year if year.kind == "generator" else 0.0
     swing = prices.volatility(sample).value
+    if not swing > 0.0:
+        raise DataError(
+            f"{messages.source}: the mid never moved over a minute: expected some volatility; give"
+            " a longer file"
+        )
     volatility = swing * recording.tick / price * np.sqrt(seconds)
     orders = np.unique(messages.price[messages.kind == ADD]).astype(np.int64)
     step = int(np.gcd.reduce(np.diff(orders))) if len(orders) > 1 else 1

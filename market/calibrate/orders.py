@@ -135,9 +135,9 @@ def fit_lives(ages: Floats) -> LifeLaw:
         )
     age = np.maximum(ages, _SHORTEST_AGE)
     split = float(np.median(age))
+    if not age.max() > split:  # all of one age: one population
+        return LifeLaw(0.0, split, split, len(ages))
     fast, slow, share = float(age[age <= split].mean()), float(age[age > split].mean()), 0.5
-    if not slow > fast:  # all of one age: one population
-        return LifeLaw(0.0, fast, fast, len(ages))
     for _ in range(_ROUNDS):
         patient = share / slow * np.exp(-age / slow)
         impatient = (1.0 - share) / fast * np.exp(-age / fast)
