@@ -62,6 +62,14 @@ class OnBad(StrEnum):
     DROP = "drop"
 
 
+class FileKind(StrEnum):
+    """What a file of market data holds."""
+
+    AUTO = "auto"
+    MESSAGES = "messages"
+    BARS = "bars"
+
+
 ConfigFiles = Annotated[
     list[Path], typer.Option("--config", help="YAML file laid over the layer's own; repeatable.")
 ]
@@ -239,6 +247,37 @@ def market_report(
         seed=seed,
     )
     run_report(request, Console(), as_json)
+
+
+@market_app.command("calibrate")
+def market_calibrate(
+    file: Annotated[
+        Path, typer.Argument(help="Order messages (LOBSTER's, or rows), or bars with their header.")
+    ],
+    output: Annotated[Path, typer.Option(help="The configuration to write.")] = Path("market.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
+    kind: Annotated[
+        FileKind, typer.Option(help="What the file holds; told by its header by default.")
+    ] = FileKind.AUTO,
+    name: Annotated[str, typer.Option(help="Of the market, in model names.")] = "calibrated",
+    config: Annotated[
+        list[Path], typer.Option("--config", help="YAML file of columns, codes, units; repeatable.")
+    ] = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit the simulated market to a file and write the configuration that trains on it."""
+    from rich.console import Console
+
+    from configs.bars import BarsConfig
+    from configs.loading import load_config
+    from configs.messages import MessagesConfig
+    from trainers.market_calibrate import kind_of, run_calibrate
+
+    found = kind_of(file) if kind is FileKind.AUTO else kind.value
+    model: type[BarsConfig | MessagesConfig] = BarsConfig if found == "bars" else MessagesConfig
+    settings = load_config(model, *config, {"path": str(file)}, overrides=override)
+    run_calibrate(settings, output, force, name, Console(), as_json)
 
 
 @config_app.command("show")

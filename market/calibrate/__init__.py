@@ -1,0 +1,1 @@
+"""A market's configuration from a file of its messages or bars: numpy alone."""
