@@ -157,6 +157,8 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     taken = parent.side * (at_horizon - parent.arrival)
     crossing = rules.half_spread_bp + rules.impact_slope_bp * quantity / episode.step_volume
     taken += crossing * price_in_ticks(parent, episode) / BP
+    # And the impact that it would have had: concave, so at most what stands plus its own.
+    taken += episode.impact_scale * math.sqrt(quantity)
     parent.cost += (taken + taker_fee(desk, 0)) * quantity
     parent.abandoned += quantity
     parent.remaining = 0

@@ -60,9 +60,9 @@ def test_the_path_itself_has_a_variance_ratio_of_one(found: tracking.Tracking) -
 
 def test_harder_leaning_trades_realism_for_tracking(bars: Bars, found: tracking.Tracking) -> None:
     """Too weak the mid trails and trends, too strong it swings."""
-    rows = tracking.frontier(ExecutionConfig(), bars, MINUTES, 2, (1 / 3, 1.0, 25 / 9))
+    rows = tracking.frontier(ExecutionConfig(), bars, MINUTES, 2, (1 / 3, 1.0, 2.5))
     leans, results = zip(*rows, strict=True)
-    assert leans == pytest.approx((0.6, 1.8, 5.0))
+    assert leans == pytest.approx((2 / 3, 2.0, 5.0))
     for place in (0, 1):
         ratios = [result.ratios[place] for result in results]
         assert ratios[0] > ratios[1] > ratios[2]
@@ -127,7 +127,7 @@ def test_the_command_prints_the_frontier(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: tracking.Tracking
 ) -> None:
     monkeypatch.setattr(tracking, "DAYS", 1)
-    monkeypatch.setattr(tracking, "frontier", lambda *_: [(0.6, found), (1.8, found)])
+    monkeypatch.setattr(tracking, "frontier", lambda *_: [(0.6, found), (2.0, found)])
     assert tracking.main([]) == 0
     printed = capsys.readouterr().out
     assert "30 m bars against the file: 78 bars" in printed
@@ -135,5 +135,5 @@ def test_the_command_prints_the_frontier(
     assert "volatility_clustering" in printed
     lines = [line for line in printed.splitlines() if line.endswith("<- configured")]
     assert len(lines) == 1
-    assert lines[0].split()[0] == "1.80"
+    assert lines[0].split()[0] == "2.00"
     assert f"{found.ratios[0]:.3f}" in lines[0]

@@ -315,7 +315,8 @@ def test_an_abandoned_remainder_is_charged_the_horizons_price_and_a_crossing() -
         crossing = rules.half_spread_bp + rules.impact_slope_bp * quantity / episode["step_volume"]
         moved = parent["side"] * (market.path[n, parent["horizon"]] - parent["arrival"])
         fee = config.market.venues[0].taker_fee / config.market.tick
-        expected = (moved + fee) / price * 1e4 + crossing
+        impact = episode["impact_scale"] * np.sqrt(quantity)
+        expected = (moved + impact + fee) / price * 1e4 + crossing
         assert env.episode_metrics[n][0] == pytest.approx(expected, rel=1e-9)
 
 

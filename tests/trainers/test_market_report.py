@@ -15,7 +15,7 @@ from rich.console import Console
 
 from configs.errors import DataError
 from configs.facts import FactsConfig, Target, TargetsConfig
-from configs.market import FlowConfig
+from configs.market import ArrivalConfig, FlowConfig
 from market.facts import Fact, ImpactSample, facts
 from market.recording import Recording
 from tests.market.recordings import poisson, quoted, recording
@@ -108,7 +108,7 @@ def written(
         impact,
         path,
         config=CONFIG,
-        settings={"flow <1>": FlowConfig(messages_per_second=5.0)},
+        settings={"flow <1>": FlowConfig(arrivals=ArrivalConfig(messages_per_second=5.0))},
     )
     return path, own
 
@@ -197,7 +197,7 @@ def test_the_same_market_writes_the_same_page(
     written: tuple[Path, tuple[Fact, ...]], impact: dict[str, ImpactSample], tmp_path: Path
 ) -> None:
     again = tmp_path / "again.html"
-    settings = {"flow <1>": FlowConfig(messages_per_second=5.0)}
+    settings = {"flow <1>": FlowConfig(arrivals=ArrivalConfig(messages_per_second=5.0))}
     write_report(
         [market(0, 4.0)], [market(1, 5.0)], impact, again, config=CONFIG, settings=settings
     )
