@@ -55,8 +55,10 @@ def fill_depth(desk: Desk, flow: Any, depth: Any) -> None:
                     depth[venue, half, level, LEVEL_PRICE] = price
                     depth[venue, half, level, LEVEL_QUANTITY] = quantity
                     level += 1
-                above = lob.level_above(book, price)
-                price = lob.level_below(book, price) if half == BID else above
+                if half == BID:
+                    price = lob.level_below(book, price)
+                else:
+                    price = lob.level_above(book, price)
             for missing in range(level, LEVELS_SEEN):
                 depth[venue, half, missing, LEVEL_PRICE] = EMPTY_PRICE
                 depth[venue, half, missing, LEVEL_QUANTITY] = 0
@@ -87,6 +89,16 @@ def twice_mid_of(depth: Any, fallback: float) -> int:
     if bid < 0 or ask < 0:
         return round(2.0 * fallback)
     return bid + ask
+
+
+@inlined
+def best_quantity(depth: Any, half: int) -> int:
+    """Quantity on the consolidated best price of one half."""
+    best, total = quote(depth, half), 0
+    for venue in range(VENUE_COUNT):
+        if depth[venue, half, 0, LEVEL_PRICE] == best:
+            total += depth[venue, half, 0, LEVEL_QUANTITY]
+    return total
 
 
 @inlined

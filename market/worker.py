@@ -36,7 +36,7 @@ from market.state import (
     VENUE,
     Market,
 )
-from market.view import consolidated, fill_depth, quote, quoted_spread, twice_mid_of
+from market.view import best_quantity, fill_depth, quote, quoted_spread, twice_mid_of
 
 FAST, SLOW = 0.3, 0.06  # weights of the newest step in the exponential averages
 VAR_QUANTILE = 1.6448536269514722  # 95%, one-sided
@@ -64,7 +64,7 @@ def observe_step(market: Market, n: int) -> None:
     episode.flow_fast += FAST * (signed - episode.flow_fast)
     episode.flow_slow += SLOW * (signed - episode.flow_slow)
     episode.volume_mean += SLOW * (volume - episode.volume_mean)
-    bids, asks = consolidated(depth, BID, 1), consolidated(depth, ASK, 1)
+    bids, asks = best_quantity(depth, BID), best_quantity(depth, ASK)
     episode.imbalance_last = episode.imbalance
     episode.imbalance = (bids - asks) / (bids + asks) if bids + asks > 0 else 0.0
     spread = quoted_spread(depth)

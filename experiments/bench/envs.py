@@ -33,7 +33,7 @@ _MICROSECONDS = 1e6
 class EnvSizes:
     """How many steps the benchmark takes."""
 
-    steps: int = 3000
+    steps: int = 9000  # 120 episodes: the activity of a few strays from its mean
     repeats: int = 5
     batch: int = 128
     batch_steps: int = 150
