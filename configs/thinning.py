@@ -55,7 +55,7 @@ THIN_TABLE = (
     ),
     ThinPoint(
         factor=10.0, market_share=2.5, placement_scale=1.1, placement_exponent=2.1,
-        resting_quantity=0.92, lean=0.037, metaorder_lean=0.21,
+        resting_quantity=0.92, lean=0.038, metaorder_lean=0.21,
     ),
     ThinPoint(
         factor=15.0, market_share=2.4, placement_scale=0.95, placement_exponent=2.0,

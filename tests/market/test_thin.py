@@ -18,7 +18,7 @@ from market.simulator import Simulator
 from market.state import size_table
 from market.thin import point_at, thin
 
-PATHS = 800
+PATHS = 1500
 HOURS = 24
 
 
