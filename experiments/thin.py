@@ -31,7 +31,7 @@ from market.record import record_market
 from market.thin import apply_point, point_at, thin
 from trainers.baselines import ScheduleBaseline
 
-FACTORS = (1.5, 2.0, 3.5, 5.0, 7.0, 10.0, 15.0, 25.0)
+FACTORS = (1.5, 2.0, 3.5, 5.0, 7.0, 10.0)
 SHARES = (0.01, 0.05, 0.10)
 STEP_SECONDS, HORIZON_STEPS = 30.0, 10
 RECORDED_SECONDS = 3600.0

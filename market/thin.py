@@ -1,7 +1,7 @@
 """Thinner order flow: fewer and larger messages that leave the market what it was.
 
-The slower layers step in minutes, and a market of 25 messages a second would spend all
-their time on what they never see. Sizes grow as messages grow rare, so that volume stays;
+The slower layers step in minutes, and a market of 25 messages a second would spend much
+of their time on what they never see. Sizes grow as messages grow rare, so that volume stays;
 a population of fewer, larger orders quotes wider and walks more in one step, which
 placement, population and leans of `configs.thinning.THIN_TABLE` make good.
 """
@@ -20,10 +20,9 @@ _FEWEST_ORDERS = 2
 def thin(flow: FlowConfig, factor: float) -> FlowConfig:
     """`flow` with `factor` times fewer messages a second.
 
-    Depth in units, volume a second and the cost of an order at equal share of volume are
-    those of `flow` within 10%, by test for the default flow; the mean spread within 10% up
-    to a factor of 10, and 25% beyond. How far another flow keeps them,
-    `python -m experiments.thin --config FILE` tells. Own impact (`market.impact`) goes by
+    Mean spread, depth in units, volume a second and the cost of an order at equal share of
+    volume are those of `flow` within 10%, by test for the default flow. How far another flow
+    keeps them, `python -m experiments.thin --config FILE` tells. Own impact (`market.impact`) goes by
     expected volume, which is the same.
 
     Raises:

@@ -28,7 +28,7 @@ def test_a_factor_of_one_changes_nothing() -> None:
     assert point_at(1.0) == THIN_TABLE[0]
 
 
-@pytest.mark.parametrize("factor", [1.3, 5.0, 12.0, 25.0])
+@pytest.mark.parametrize("factor", [1.3, 3.0, 7.0, 10.0])
 def test_expected_volume_stays_and_shares_sum_to_one(factor: float) -> None:
     flow = FlowConfig()
     thinned = FlowConfig.model_validate(thin(flow, factor).model_dump())
@@ -40,7 +40,7 @@ def test_expected_volume_stays_and_shares_sum_to_one(factor: float) -> None:
 
 def test_the_table_is_read_between_its_rows_on_logarithms() -> None:
     factors = [point.factor for point in THIN_TABLE]
-    assert factors == sorted(set(factors)) and factors[0] == 1.0 and factors[-1] >= 25.0
+    assert factors == sorted(set(factors)) and factors[0] == 1.0 and factors[-1] >= 10.0
     for low, high in itertools.pairwise(THIN_TABLE):
         middle = point_at(float(np.sqrt(low.factor * high.factor)))
         for name in ThinPoint.model_fields:
@@ -48,9 +48,9 @@ def test_the_table_is_read_between_its_rows_on_logarithms() -> None:
             assert getattr(middle, name) == pytest.approx(known)
 
 
-@pytest.mark.parametrize("factor", [0.5, 26.0, float("nan")])
+@pytest.mark.parametrize("factor", [0.5, 10.5, float("nan")])
 def test_a_factor_that_was_not_measured_is_refused(factor: float) -> None:
-    with pytest.raises(ConfigError, match="expected 1 to 25"):
+    with pytest.raises(ConfigError, match="expected 1 to 10"):
         thin(FlowConfig(), factor)
 
 
@@ -86,17 +86,11 @@ def full() -> ThinFigures:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("factor", "spread"), [(2.0, 0.10), (5.0, 0.10), (10.0, 0.10), (15.0, 0.20), (25.0, 0.25)]
-)
-def test_spread_depth_volume_and_cost_are_the_full_flows(
-    full: ThinFigures, factor: float, spread: float
-) -> None:
-    """One message a second cannot keep the spread: `configs.thinning` says what it reaches."""
+@pytest.mark.parametrize("factor", [2.0, 5.0, 10.0])
+def test_spread_depth_volume_and_cost_are_the_full_flows(full: ThinFigures, factor: float) -> None:
     config = ExecutionConfig()
     found = measure(config, thin(config.market.flow, factor), HOURS, PATHS)
-    assert found.spread == pytest.approx(full.spread, rel=spread)
-    for name in ("depth", "volume"):
+    for name in ("spread", "depth", "volume"):
         assert getattr(found, name) == pytest.approx(getattr(full, name), rel=0.10), name
     for share, cost, error, wanted in zip(
         SHARES, found.cost, found.cost_error, full.cost, strict=True
