@@ -22,8 +22,8 @@ def thin(flow: FlowConfig, factor: float) -> FlowConfig:
 
     Mean spread, depth in units, volume a second and the cost of an order at equal share of
     volume are those of `flow` within 10%, by test for the default flow. How far another flow
-    keeps them, `python -m experiments.thin --config FILE` tells. Own impact (`market.impact`) goes by
-    expected volume, which is the same.
+    keeps them, `python -m experiments.thin --config FILE` tells. Own impact (`market.impact`)
+    goes by expected volume, which is the same.
 
     Raises:
         ConfigError: the factor lies outside the table, or the flow has no room for the
