@@ -89,9 +89,11 @@ class ImpactConfig(Config):
     Fruth and Schied ("Optimal execution strategies in limit order books with general shape
     functions", 2010), an exponential decomposition of the propagator (Bouchaud, Gefen,
     Potters and Wyart, 2004). Over a horizon shorter than the longest tau it is the
-    square-root law, Y of order one (Toth et al., 2011). No round trip profits from it: with
-    h_k increasing and H_k' = h_k, the cost of a round trip is the sum over k of
-    H_k(J_k at its end) plus the integral of h_k(J_k) J_k / tau_k, neither of which is negative.
+    square-root law, Y of order one (Toth et al., 2011). Traded continuously no round trip
+    profits from it: with h_k increasing and H_k' = h_k, its cost is the sum over k of
+    H_k(J_k at its end) plus the integral of h_k(J_k) J_k / tau_k, neither of which is
+    negative. A single fill pays the price before its own impact; what that gives away, the
+    spread and the walk through the book have to outweigh (`market.trips` measures it).
     """
 
     scale: NonNegativeFloat = Field(1.0, description="Y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from market.order_rows import (
 Trades = NDArray[np.int32]
 
 
-class TypedOrders:
+class TypedOrders(ABC):
     """Orders by name. Each returns the trades it made, int32 [n, TRADE_FIELDS].
 
     Common arguments: `order`, its id; `side`, BUY (1) or SELL (-1); `price` in ticks from
@@ -46,12 +47,13 @@ class TypedOrders:
     tape: NDArray[np.int32]
     trade_count: NDArray[np.int64]
 
+    @abstractmethod
     def replay(self, messages: NDArray[np.integer[Any]]) -> None:
-        """Apply rows."""
-        raise NotImplementedError
+        """Apply rows of `market.order_rows`, [n, FULL_FIELDS]."""
 
+    @abstractmethod
     def _last_refusal(self) -> str | None:
-        raise NotImplementedError
+        """Why the last row was refused; None where it was not."""
 
     def limit(
         self,

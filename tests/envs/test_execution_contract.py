@@ -61,7 +61,12 @@ def test_pettingzoo_seed() -> None:
 
 
 def test_pettingzoo_state() -> None:
-    state_test(execution_v1.env(seed=1), execution_v1.parallel_env(seed=1), num_cycles=20)
+    turns, together = execution_v1.env(seed=1), execution_v1.parallel_env(seed=1)
+    state_test(turns, together, num_cycles=20)
+    turns.reset(seed=5)
+    together.reset(seed=5)
+    assert np.array_equal(turns.state(), together.state())
+    assert together.state_space.contains(together.state())
 
 
 def test_the_batched_form_fits_its_protocol() -> None:

@@ -114,8 +114,21 @@ def test_a_wrong_replay_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_about_a_hundred_messages_a_step() -> None:
+    """Over many paths; the few of a small benchmark are as busy as they happen to be."""
+    from envs.execution import make_batched
+    from trainers.baselines import neutral_action
+
     figures = {figure.name: figure for figure in tiny_envs()}
-    assert 60 < figures["execution_messages_per_step"].value < 160
+    assert figures["execution_messages_per_step"].value > 0
+    env = make_batched(512, seed=3)
+    env.reset()
+    arrivals = env.simulator.market.episodes["arrivals"]
+    before, steps = arrivals.copy(), 40
+    for _ in range(steps):
+        env.step(neutral_action(512))
+    running = ~env.terminations
+    assert running.sum() > 400
+    assert np.mean((arrivals - before)[running]) / steps == pytest.approx(100.0, abs=8.0)
 
 
 @pytest.mark.parametrize(

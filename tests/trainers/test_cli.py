@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from configs.errors import ConfigError
 from configs.evaluation import MAX_EVALUATION_SEED, MAX_PARENTS
 from configs.tracking import URI_VARIABLE
 from configs.train import MAX_SEED, load_train_config
+from tests.trainers import command_line
 from trainers import cli
 from trainers.evaluate import EVALUATION_SEEDS
 
@@ -24,11 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     """Runs the command in this process; (exit code, standard output, standard error)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["grandmodel", *arguments])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(done.value.code or 0), out, err
+        return command_line.call(monkeypatch, capfd, *arguments)
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from configs.market import BarReference
 from configs.train import load_train_config
 from market.bars import load_bars
 from tests.market.bar_files import rows, stamps, write
-from trainers import cli
+from tests.trainers import command_line
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -27,12 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     """Runs the command in this process; (exit code, standard output, standard error)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        words = ["grandmodel", "data", "check", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(done.value.code or 0), out, err
+        return command_line.call(monkeypatch, capfd, "data", "check", *arguments)
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ from configs.train import load_train_config
 from market.calibrate import search
 from tests.market.message_files import HOUR, lobster_lines, sample, write
 from tests.market.test_calibrate import synthetic_rows
-from trainers import cli, market_calibrate
+from tests.trainers import command_line
+from trainers import market_calibrate
 
 
 @pytest.fixture
@@ -30,12 +30,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["grandmodel", "market", "calibrate", *arguments])
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    out, err = capfd.readouterr()
-    return int(done.value.code or 0), out, err
+    return command_line.call(monkeypatch, capfd, "market", "calibrate", *arguments)
 
 
 def test_what_is_written_loads_as_what_was_found(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from trainers import cli
+from tests.trainers import command_line
 
 ROWS = """1,1,1,5,10000,1
 2,1,2,6,10200,-1
@@ -36,12 +35,8 @@ def file(tmp_path: Path) -> Path:
 def run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["grandmodel", "market", "replay", *arguments])
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    out, err = capfd.readouterr()
-    return int(done.value.code or 0), out, err
+    return command_line.call(monkeypatch, capfd, "market", "replay", *arguments)
 
 
 def test_json_holds_every_figure(
