@@ -1,27 +1,12 @@
-"""Where each agent's choice lies in heads' outputs, latents and encodings; and their densities."""
+"""Where each agent's choice lies in heads' outputs, latents and encodings."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from signals.layout import LayerLayout
-
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-
-
-def gaussian_log_density(values: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
-    """Elementwise log density of a Gaussian."""
-    deviation = (values - mean) * torch.exp(-log_sigma)
-    return -0.5 * deviation * deviation - log_sigma - _HALF_LOG_TWO_PI
-
-
-def gaussian_entropy(log_sigma: Tensor) -> Tensor:
-    """Elementwise differential entropy of a Gaussian, in nats."""
-    return log_sigma + _HALF_LOG_TWO_PI + 0.5
 
 
 class HeadTable(nn.Module):
@@ -50,6 +35,8 @@ class HeadTable(nn.Module):
         )
         self.choice_width = layout.upstream_width - (len(layout.agents) - 1)
         self.discrete_columns: list[tuple[int, slice]] = []
+        self.mask_slices: dict[int, slice] = {}  # of discrete agents, in a row of masks
+        self.mask_width = 0
         self._gaussian_slices: dict[int, slice] = {}
         mean: list[int] = []
         sigma: list[int] = []
@@ -60,6 +47,8 @@ class HeadTable(nn.Module):
             width, start = agent.encoded_width, k * self.outputs
             if agent.kind == "discrete":
                 self.discrete_columns.append((k, slice(start, start + width)))
+                self.mask_slices[k] = slice(self.mask_width, self.mask_width + width)
+                self.mask_width += width
                 continue
             self._gaussian_slices[k] = slice(len(mean), len(mean) + width)
             mean.extend(range(start, start + width))

@@ -15,50 +15,32 @@ its bias stands for them.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.mappo import PolicyConfig
-from policies.heads import HeadTable, gaussian_entropy, gaussian_log_density
+from policies.actor import Acted, Actor, Evaluated
+from policies.distributions import (
+    forbid,
+    gaussian_entropy,
+    gaussian_log_density,
+    log_sigma_between,
+    raw_sigma_of,
+)
+from policies.heads import HeadTable
 from policies.networks import activate, activation_gain, orthogonal
 from signals.layout import LayerLayout
 
 
-class Acted(NamedTuple):
-    """One joint decision per row.
-
-    latent: [N, action_width], logits of box components, indices of discrete choices;
-        what `evaluate` takes.
-    actions: [N, action_width], boxes in [0, 1], indices; what the environment takes.
-    log_prob: [N, agents], of the latent; supervised components carry none.
-    """
-
-    latent: Tensor
-    actions: Tensor
-    log_prob: Tensor
-
-
-class Evaluated(NamedTuple):
-    """What a recorded decision is worth under the present weights.
-
-    log_prob, entropy: [N, agents]. supervised: [N, supervised components] in [0, 1].
-    """
-
-    log_prob: Tensor
-    entropy: Tensor
-    supervised: Tensor
-
-
-class SequentialPolicy(nn.Module):
+class SequentialPolicy(Actor):
     """One actor for a whole layer, over rows of `layout`.
 
     Rows are float32 [N, layout.row_width], already scaled to about [-1, 1];
-    they are clipped at `config.input_clip`.
+    they are clipped at `config.input_clip`. Masks hold a flag for every choice of
+    every discrete agent, in their order. Nothing is remembered between steps.
     """
 
     row_mask: Tensor
@@ -69,6 +51,7 @@ class SequentialPolicy(nn.Module):
         self.layout = layout
         self.config = config
         self.table = HeadTable(layout, config.state_dependent_sigma)
+        self.mask_width = self.table.mask_width
         generator = torch.Generator().manual_seed(seed)
         self._build_first_layer(generator)
         self._build_deeper_layers(generator)
@@ -115,24 +98,29 @@ class SequentialPolicy(nn.Module):
         outputs = self.table.outputs
         self.head_weight = stack(hidden[-1], outputs, self.config.output_gain)
         self.head_bias = nn.Parameter(self.table.initial_bias())
-        low, high = math.log(self.config.min_sigma), math.log(self.config.max_sigma)
-        share = (math.log(self.config.initial_sigma) - low) / (high - low)
-        raw = torch.full((self.table.gaussians,), math.log(share / (1.0 - share)))
-        self.raw_sigma = nn.Parameter(raw)
+        config = self.config
+        raw = raw_sigma_of(config.initial_sigma, config.min_sigma, config.max_sigma)
+        self.raw_sigma = nn.Parameter(torch.full((self.table.gaussians,), raw))
 
     def _log_sigma(self, raw: Tensor) -> Tensor:
-        low, high = math.log(self.config.min_sigma), math.log(self.config.max_sigma)
-        return low + (high - low) * torch.sigmoid(raw)
+        return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
 
     def _clip(self, rows: Tensor) -> Tensor:
         return rows.clamp(-self.config.input_clip, self.config.input_clip)
 
-    def act(self, rows: Tensor, noise: Tensor | None) -> Acted:
+    def act(
+        self,
+        rows: Tensor,
+        noise: Tensor | None,
+        masks: Tensor | None = None,
+        memory: Tensor | None = None,
+    ) -> Acted:
         """Decide, agent by agent, for rows [N, row_width].
 
         `noise` [N, noise_width] (signals.noise) samples; None takes the mode:
         sigmoid(mu) and argmax.
         """
+        self._check(masks, memory)
         from_row = self._clip(rows) @ (self.row_weight * self.row_mask) + self.first_bias
         from_row = from_row.unflatten(1, (self.agents, -1))
         up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
@@ -143,7 +131,7 @@ class SequentialPolicy(nn.Module):
             if choices:
                 seen = torch.cat(choices, dim=1)
                 first = first + seen @ up_weight[: seen.shape[1], k]
-            output = self._deeper(first, k)
+            output = self._allowed(self._deeper(first, k), k, masks)
             eps = None if noise is None else noise[:, self.layout.noise_slice(k)]
             latent, action, log_prob, encoded = self._decide(k, output, eps)
             choices.append(encoded)
@@ -157,6 +145,13 @@ class SequentialPolicy(nn.Module):
         for weight, bias in zip(self.weights, self.biases, strict=True):
             values = activate(torch.addmm(bias[k], values, weight[k]), self.config.activation)
         return torch.addmm(self.head_bias[k], values, self.head_weight[k])
+
+    def _allowed(self, output: Tensor, k: int, masks: Tensor | None) -> Tensor:
+        """Agent k's outputs, what `masks` [N, mask_width] forbid it at the minimum."""
+        if masks is None or k not in self.table.mask_slices:
+            return output
+        logits = output[:, : self.layout.agents[k].encoded_width]
+        return forbid(logits, masks[:, self.table.mask_slices[k]])
 
     def _decide(
         self, k: int, output: Tensor, noise: Tensor | None
@@ -182,12 +177,20 @@ class SequentialPolicy(nn.Module):
         action = torch.sigmoid(latent)
         return latent, action, density.sum(1), action
 
-    def evaluate(self, rows: Tensor, latent: Tensor) -> Evaluated:
+    def evaluate(
+        self,
+        rows: Tensor,
+        latent: Tensor,
+        masks: Tensor | None = None,
+        memory: Tensor | None = None,
+        begins: Tensor | None = None,
+    ) -> Evaluated:
         """Log-probabilities, entropies and predictions of decisions taken earlier.
 
         rows [N, row_width]; latent [N, action_width] as `act` gave it. Parallel
         over agents, each on the recorded choices of those before it.
         """
+        self._check(masks, memory, begins)
         inputs = torch.cat([self._clip(rows), self.table.encode(latent)], dim=1)
         weight = torch.cat([self.row_weight * self.row_mask, self.choice_weight * self.choice_mask])
         values = torch.addmm(self.first_bias, inputs, weight)
@@ -197,9 +200,9 @@ class SequentialPolicy(nn.Module):
         for deeper, bias in zip(self.weights, self.biases, strict=True):
             values = activate(torch.baddbmm(bias, values, deeper), self.config.activation)
         outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
-        return self._judge(outputs.transpose(0, 1).flatten(1), latent)
+        return self._judge(outputs.transpose(0, 1).flatten(1), latent, masks)
 
-    def _judge(self, outputs: Tensor, latent: Tensor) -> Evaluated:
+    def _judge(self, outputs: Tensor, latent: Tensor, masks: Tensor | None) -> Evaluated:
         """Heads' outputs [N, agents x outputs] and latents -> what `evaluate` gives."""
         table = self.table
         log_prob = outputs.new_zeros(outputs.shape[0], self.agents)
@@ -216,7 +219,8 @@ class SequentialPolicy(nn.Module):
             entropy = gaussian_entropy(log_sigma) @ table.component_agent
             supervised = torch.sigmoid(mean[:, table.supervised_index])
         for k, columns in table.discrete_columns:
-            log_p = functional.log_softmax(outputs[:, columns], dim=1)
+            logits = self._allowed(outputs[:, columns], k, masks)
+            log_p = functional.log_softmax(logits, dim=1)
             index = latent[:, self.layout.action_slice(k)].long()
             column = functional.one_hot(torch.tensor(k), self.agents).to(log_p)
             log_prob = log_prob + log_p.gather(1, index) * column

@@ -1,0 +1,54 @@
+"""Actors of any team: the networks of a group, what they remember and how they draw."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from configs.base import Config
+
+Activation = Literal["tanh", "relu"]
+Memory = Literal["none", "gru", "lstm"]
+Bounded = Literal["squashed", "beta"]
+
+
+class ActorConfig(Config):
+    """A group's actor: hidden layers, a cell that remembers where one is wanted, one head.
+
+    hidden: sizes of the layers below the cell and the head.
+    memory, memory_width: the recurrent cell above the hidden layers, and the numbers
+        of its output per agent (an LSTM carries twice as many).
+    bounded: how numbers in [0, 1] are drawn. "squashed" is Gaussian in logit space,
+        sigma a standard deviation of logits. "beta" has one mode inside (0, 1) and
+        no sigma: its spread is an output of the network.
+    state_dependent_sigma, initial_sigma, min_sigma, max_sigma: of Gaussians.
+    identity: agents that share weights also read their own number, one-hot. False
+        by default: the weights then do not depend on how many agents there are, and
+        agents that see the same decide alike. A team whose roles are told by
+        nothing that its agents observe needs it.
+    layer_norm: normalises every hidden layer's activations over its units.
+    """
+
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 64), min_length=1)
+    activation: Activation = "tanh"
+    memory: Memory = "none"
+    memory_width: PositiveInt = 64
+    bounded: Bounded = "squashed"
+    state_dependent_sigma: bool = False
+    initial_sigma: PositiveFloat = 1.0
+    min_sigma: PositiveFloat = 0.02
+    max_sigma: PositiveFloat = 3.0
+    output_gain: PositiveFloat = 0.01
+    input_clip: PositiveFloat = 10.0
+    identity: bool = False
+    layer_norm: bool = False
+
+    @model_validator(mode="after")
+    def _sigma_lies_between_its_bounds(self) -> Self:
+        if not self.min_sigma < self.initial_sigma < self.max_sigma:
+            raise ValueError(
+                f"initial_sigma={self.initial_sigma}: expected min_sigma={self.min_sigma} < "
+                f"initial_sigma < max_sigma={self.max_sigma}"
+            )
+        return self
