@@ -43,7 +43,7 @@ def raw_sigma_of(sigma: float, low: float, high: float) -> float:
 
 
 def forbid(logits: Tensor, allowed: Tensor | None) -> Tensor:
-    """Logits [..., C] with the categories that are not allowed, bool [..., C], at the minimum.
+    """Logits with those at the minimum that are not allowed (bool, of the same shape).
 
     The minimum is finite, so that probability 0 times its logarithm is 0 and no
     NaN, in entropies and in their gradients.
@@ -53,14 +53,29 @@ def forbid(logits: Tensor, allowed: Tensor | None) -> Tensor:
     return logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
 
 
-def categorical_draw(log_p: Tensor, noise: Tensor | None) -> Tensor:
-    """Index [...] drawn from log_p [..., C] by Gumbel noise of its shape; None: the likeliest."""
-    return (log_p if noise is None else log_p + noise).argmax(dim=-1)
+def categorical_log_p(logits: Tensor) -> Tensor:
+    """Log probabilities [C, ...] of logits [..., C]: categories come first.
+
+    Categories are few and rows many: along the first dimension torch's kernels
+    work on many rows at once, along a last one of few numbers on one at a time.
+    """
+    log_p: Tensor = functional.log_softmax(logits.movedim(-1, 0), dim=0)
+    return log_p
+
+
+def categorical_draw(logits: Tensor, noise: Tensor | None) -> Tensor:
+    """Index [...] drawn from logits [..., C] by Gumbel noise [..., C]; None: the likeliest."""
+    return (logits if noise is None else logits + noise).argmax(dim=-1)
+
+
+def categorical_log_prob(log_p: Tensor, index: Tensor) -> Tensor:
+    """Log probability [...] of the categories `index` [...] under log_p [C, ...]."""
+    return log_p.gather(0, index.unsqueeze(0)).squeeze(0)
 
 
 def categorical_entropy(log_p: Tensor) -> Tensor:
-    """Entropy [...] of log probabilities [..., C], in nats; finite log_p only."""
-    return -(log_p.exp() * log_p).sum(-1)
+    """Entropy [...] of log probabilities [C, ...], in nats; finite log_p only."""
+    return -(log_p.exp() * log_p).sum(0)
 
 
 def beta_excess(raw: Tensor) -> Tensor:

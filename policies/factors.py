@@ -15,7 +15,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from configs.actors import ActorConfig
 from policies import distributions as law
@@ -61,29 +60,30 @@ class CategoricalBlock(Block):
     def decide(
         self, outputs: Tensor, noise: Tensor | None, allowed: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        log_p = self._log_p(outputs, allowed)
-        index = law.categorical_draw(log_p, None if noise is None else self._split(noise))
-        latent = index.to(log_p.dtype)
-        return latent, latent, self._chosen(log_p, index)
+        logits = self._logits(outputs, allowed)
+        index = law.categorical_draw(logits, None if noise is None else self._split(noise))
+        log_prob = law.categorical_log_prob(law.categorical_log_p(logits), index)
+        latent = index.to(logits.dtype)
+        return latent, latent, self._over_factors(log_prob)
 
     def judge(
         self, outputs: Tensor, latent: Tensor, allowed: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        log_p = self._log_p(outputs, allowed)
-        return self._chosen(log_p, latent.long()), law.categorical_entropy(log_p).sum(-1)
+        log_p = law.categorical_log_p(self._logits(outputs, allowed))
+        log_prob = law.categorical_log_prob(log_p, latent.long())
+        return self._over_factors(log_prob), self._over_factors(law.categorical_entropy(log_p))
+
+    def _logits(self, outputs: Tensor, allowed: Tensor | None) -> Tensor:
+        """[..., agents, count, categories]."""
+        flags = None if allowed is None else self._split(allowed)
+        return law.forbid(self._split(outputs), flags)
 
     def _split(self, values: Tensor) -> Tensor:
         split: Tensor = values.unflatten(-1, self.shape)
         return split
 
-    def _log_p(self, outputs: Tensor, allowed: Tensor | None) -> Tensor:
-        flags = None if allowed is None else self._split(allowed)
-        log_p: Tensor = functional.log_softmax(law.forbid(self._split(outputs), flags), dim=-1)
-        return log_p
-
-    @staticmethod
-    def _chosen(log_p: Tensor, index: Tensor) -> Tensor:
-        return log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1).sum(-1)
+    def _over_factors(self, values: Tensor) -> Tensor:
+        return values.squeeze(-1) if self.latent_width == 1 else values.sum(-1)
 
 
 class GaussianBlock(Block):

@@ -12,10 +12,17 @@ pseudorandom number generators", 2014) chained over the parts of the key.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import ConfigError, nearest
 from signals.layout import LayerLayout
+from signals.team import TeamLayout
+
+Law = Literal["normal", "gumbel", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -23,6 +30,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
 _DOUBLE_SHIFT = np.uint64(11)  # the 53 bits that a double holds
 _ULP = 2.0**-53
+_BELOW_ONE = np.nextafter(np.float32(1.0), np.float32(0.0))
 _AGENT_SHIFT = 32  # lanes of two agents never meet below 2^31 components
 _DRAWS = 2  # uniforms per component: Box-Muller takes two
 
@@ -51,39 +59,88 @@ def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     return ((bits >> _DOUBLE_SHIFT).astype(np.float64) + 0.5) * _ULP
 
 
-class JointNoise:
-    """The noise of one layer's joint decisions, its lanes computed once."""
+class _LaneNoise:
+    """Noise in lanes of fixed keys and laws: the key of a lane is its agent's number and its own.
 
-    def __init__(self, layout: LayerLayout) -> None:
-        box: list[int] = []
-        discrete: list[int] = []
-        lanes: list[int] = []
-        for number, agent in enumerate(layout.agents):
-            start = len(lanes)
-            lanes += [(number << _AGENT_SHIFT) + _DRAWS * c for c in range(agent.encoded_width)]
-            (box if agent.kind == "box" else discrete).extend(range(start, len(lanes)))
-        self._box = np.array(box, dtype=np.int64)
-        self._discrete = np.array(discrete, dtype=np.int64)
-        self._lanes = np.array(lanes, dtype=np.uint64)
+    lanes: (agent's number, number of the lane among the agent's, its law), in order.
+    """
+
+    def __init__(self, lanes: Iterable[tuple[int, int, Law]]) -> None:
+        keys, laws = [], []
+        for agent, lane, law in lanes:
+            keys.append((agent << _AGENT_SHIFT) + _DRAWS * lane)
+            laws.append(law)
+        self._lanes = np.array(keys, dtype=np.uint64)
+        named = np.array(laws, dtype=np.str_)
+        self._normal = np.flatnonzero(named == "normal")
+        self._gumbel = np.flatnonzero(named == "gumbel")
+        self._uniform = np.flatnonzero(named == "uniform")
 
     def __call__(self, seeds: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.float32]:
         """Noise for the decision number `steps` [N] of the episodes seeded `seeds` [N].
 
-        Returns float32 [N, layout.noise_width]: standard normal in the lanes of
-        boxes, standard Gumbel in those of discrete choices. Row n depends on
-        (seeds[n], steps[n]) alone.
+        Returns float32 [N, layout.noise_width]: standard normal, standard Gumbel, or
+        uniform in (0, 1), as the lane's law says. Row n depends on (seeds[n],
+        steps[n]) alone.
         """
         rows = mix(mix(seeds.astype(np.uint64)) ^ mix(steps.astype(np.uint64)))
         first = _uniform(mix(rows[:, None] ^ mix(self._lanes)))
         noise = np.empty(first.shape, dtype=np.float32)
-        if self._box.size:
-            second = _uniform(mix(rows[:, None] ^ mix(self._lanes[self._box] + np.uint64(1))))
-            radius = np.sqrt(-2.0 * np.log(np.ascontiguousarray(first[:, self._box])))
-            noise[:, self._box] = radius * np.cos(2.0 * np.pi * second)
-        if self._discrete.size:
-            uniform = np.ascontiguousarray(first[:, self._discrete])
-            noise[:, self._discrete] = -np.log(-np.log(uniform))
+        if self._normal.size:
+            second = _uniform(mix(rows[:, None] ^ mix(self._lanes[self._normal] + np.uint64(1))))
+            radius = np.sqrt(-2.0 * np.log(np.ascontiguousarray(first[:, self._normal])))
+            noise[:, self._normal] = radius * np.cos(2.0 * np.pi * second)
+        if self._gumbel.size:
+            uniform = np.ascontiguousarray(first[:, self._gumbel])
+            noise[:, self._gumbel] = -np.log(-np.log(uniform))
+        if self._uniform.size:
+            # The nearest single to a double below 1 may be 1 itself.
+            noise[:, self._uniform] = np.minimum(first[:, self._uniform], _BELOW_ONE)
         return noise
+
+
+class JointNoise(_LaneNoise):
+    """The noise of one layer's joint decisions: normal for boxes, Gumbel for discrete choices."""
+
+    def __init__(self, layout: LayerLayout) -> None:
+        super().__init__(
+            (number, lane, "normal" if agent.kind == "box" else "gumbel")
+            for number, agent in enumerate(layout.agents)
+            for lane in range(agent.encoded_width)
+        )
+
+
+class TeamNoise(_LaneNoise):
+    """The noise of a team's joint decisions: Gumbel for categorical factors, normal for others.
+
+    uniform: names of groups whose bounded factors are drawn from uniform noise (Betas).
+    An agent's lanes are keyed by its number in the team and by their place among its
+    own, whatever their laws.
+    """
+
+    def __init__(self, layout: TeamLayout, uniform: tuple[str, ...] = ()) -> None:
+        known = [group.name for group in layout.groups]
+        for name in uniform:
+            if name not in known:
+                raise ConfigError(
+                    f"uniform noise for group '{name}' of team '{layout.name}': no such group; "
+                    f"{nearest(name, known)}"
+                )
+        super().__init__(_team_lanes(layout, uniform))
+
+
+def _team_lanes(layout: TeamLayout, uniform: tuple[str, ...]) -> Iterator[tuple[int, int, Law]]:
+    number = 0
+    for group in layout.groups:
+        laws: list[Law] = []
+        for factor in group.factors:
+            law: Law = "gumbel" if factor.kind == "categorical" else "normal"
+            if factor.kind == "bounded" and group.name in uniform:
+                law = "uniform"
+            laws += [law] * factor.width
+        for _ in group.agents:
+            yield from ((number, lane, law) for lane, law in enumerate(laws))
+            number += 1
 
 
 def joint_noise(

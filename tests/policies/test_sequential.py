@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal
 
+from configs.errors import TrainingError
 from configs.mappo import PolicyConfig
+from policies.actor import Actor
 from policies.sequential import SequentialPolicy
-from signals.noise import derive_seeds, joint_noise
+from signals.noise import TeamNoise, derive_seeds, joint_noise
+from signals.sequence import sequential_layout
+from signals.team import TeamLayout
+from tests.policies.teams import group_of, masks_of, rows_of
 from tests.trainers.toy_env import toy_layout
 
 LAYOUT = toy_layout(padding=3)
@@ -210,3 +215,61 @@ def test_a_policy_begins_where_its_layout_says():
     torch.testing.assert_close(
         acted.log_prob[:, CHOOSER].exp(), torch.full((4,), 0.8), rtol=0, atol=1e-4
     )
+
+
+def test_it_is_an_actor_without_memory():
+    policy = policy_of()
+    assert isinstance(policy, Actor)
+    rows, noise = batch(5)
+    acted = policy.act(rows, noise)
+    assert policy.memory_width == 0 and acted.memory is None
+    with pytest.raises(TrainingError, match="memory of 3 numbers a row, expected 0"):
+        policy.act(rows, noise, memory=torch.zeros(5, 3))
+    with pytest.raises(TrainingError, match="memory of 3 numbers a row, expected 0"):
+        policy.evaluate(rows, acted.latent, memory=torch.zeros(5, 3))
+    with pytest.raises(TrainingError, match="got begins, expected None"):
+        policy.evaluate(rows, acted.latent, begins=torch.zeros(5, dtype=torch.bool))
+    with pytest.raises(TrainingError, match="masks of 2 flags a row, expected 3"):
+        policy.act(rows, noise, torch.ones(5, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("allowed", [(0, 2), (1,), (0, 1, 2)])
+def test_the_chooser_never_takes_what_is_forbidden(allowed: tuple[int, ...]):
+    policy = policy_of()
+    rows, noise = batch(200)
+    masks = torch.zeros(200, policy.mask_width, dtype=torch.bool)
+    masks[:, allowed] = True
+    free = policy.act(rows, noise)
+    for given in (noise, None):
+        acted = policy.act(rows, given, masks)
+        assert set(acted.actions[:, 2].tolist()) <= set(allowed)
+        evaluated = policy.evaluate(rows, acted.latent, masks)
+        torch.testing.assert_close(evaluated.log_prob, acted.log_prob, rtol=1e-5, atol=1e-5)
+        assert evaluated.entropy.isfinite().all()
+        if len(allowed) == 1:
+            assert (evaluated.entropy[:, CHOOSER] == 0).all()
+    # Agents before the chooser are not concerned.
+    masked = policy.act(rows, noise, masks)
+    assert torch.equal(masked.latent[:, :2], free.latent[:, :2])
+    assert (masked.latent[:, 2] != free.latent[:, 2]).any() == (len(allowed) < 3)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "bounded"])
+def test_a_group_of_any_team_acts_in_sequence(kind: str):
+    group = group_of(kind, masked=kind == "categorical")
+    policy = SequentialPolicy(sequential_layout(group), PolicyConfig(output_gain=1.0, hidden=(16,)))
+    assert policy.mask_width == group.mask_width
+    rows = rows_of(group, 50)
+    noise = torch.from_numpy(
+        TeamNoise(TeamLayout("team", (group,)))(derive_seeds(5, count=50), np.arange(50))
+    )
+    masks = masks_of(group, 50) if group.masked else None
+    acted = policy.act(rows, noise, masks)
+    assert acted.actions.shape == (50, group.action_width)
+    evaluated = policy.evaluate(rows, acted.latent, masks)
+    torch.testing.assert_close(evaluated.log_prob, acted.log_prob, rtol=1e-5, atol=1e-5)
+    # What the first agent did moves the last one's odds.
+    other = acted.latent.clone()
+    other[:, 0] = 4 - other[:, 0] if kind == "categorical" else -other[:, 0]
+    moved = policy.evaluate(rows, other, masks).log_prob[:, -1] != evaluated.log_prob[:, -1]
+    assert moved.float().mean() > 0.6
