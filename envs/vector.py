@@ -2,8 +2,8 @@
 
     make_vector(64, seed=1, env="mpe2.simple_spread_v3:parallel_env", kwargs={"N": 3})
 
-The instances stay what they are, one Python object per row; what this face adds to a
-step is a few microseconds an agent (`experiments.bench mappo` measures it).
+The instances stay what they are, one Python object per row, stepped in this process. What
+this face adds to a step lies within 15 us for three agents, which a test holds it to.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Two traps stand in the way of a pickle. gymnasium's EzPickle pickles what an object was
 built with and nothing that happened since, so that a restored environment begins anew;
-here its attributes are pickled. And surfaces and fonts to draw with cannot be pickled;
-they hold nothing that a step depends on, so the restored environment takes over those
-of the one in whose place it comes. Whether all this brings an environment back to the
-bit is not believed but tried.
+here its attributes are pickled. And surfaces and fonts to draw with cannot be pickled.
+Those that an environment was built with are there when it is built again, so the restored
+one takes over those of the one in whose place it comes; surfaces that it made since are
+saved by their pixels. Whether all this brings an environment back to the bit is not
+believed but tried (`envs/vector_trial.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import copy
 import copyreg
 import io
 import pickle
+import sys
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
@@ -21,59 +25,80 @@ from gymnasium.utils import EzPickle
 
 _PROTOCOL = 5
 _DRAWING = "pygame"  # the package whose surfaces, fonts and clocks are taken over
+_QUICKLY = 1  # zlib's level; most surfaces are blank
 
 
 class Unsaved(Exception):
     """An environment cannot be saved, or a saved one not restored."""
 
 
-def save(env: Any) -> Any:
-    """Everything that the environment's next step depends on.
+class Saver:
+    """Saves one environment, and restores into it.
 
-    Raises:
-        Unsaved: it has no `state_dict` and `load_state`, and cannot be pickled.
+    Args:
+        env: as it was built, before its first reset.
     """
-    if _saves_itself(env):
-        # The environment may hand out its own arrays, which the next step overwrites.
-        return copy.deepcopy(env.state_dict())
-    try:
-        return _pickled(env)[0]
-    except Exception as error:
-        raise Unsaved(f"{type(error).__name__}: {error}") from error
 
+    def __init__(self, env: Any) -> None:
+        self._tools = _drawing_tools(env)
 
-def restore(env: Any, saved: Any) -> Any:
-    """What `save` gave as an environment again: `env` itself, or one in its place.
+    def save(self, env: Any) -> Any:
+        """Everything that the environment's next step depends on.
 
-    Raises:
-        Unsaved: it was saved from an environment of another make.
-    """
-    if _saves_itself(env):
-        env.load_state(copy.deepcopy(saved))
-        return env
-    try:
-        return _Unpickler(saved, env).load()
-    except Exception as error:
-        raise Unsaved(f"{type(error).__name__}: {error}") from error
+        Raises:
+            Unsaved: it has no `state_dict` and `load_state`, and cannot be pickled.
+        """
+        if _saves_itself(env):
+            # The environment may hand out its own arrays, which the next step overwrites.
+            return copy.deepcopy(env.state_dict())
+        numbers = {id(tool): number for number, tool in enumerate(self._tools)}
+        try:
+            return _pickled(env, numbers)
+        except Exception as error:
+            raise Unsaved(f"{type(error).__name__}: {error}") from error
+
+    def restore(self, env: Any, saved: Any) -> Any:
+        """What `save` gave as an environment again: `env` itself, or one in its place.
+
+        Raises:
+            Unsaved: it was saved from an environment of another make.
+        """
+        try:
+            if _saves_itself(env):
+                env.load_state(copy.deepcopy(saved))
+                return env
+            return _Unpickler(saved, self._tools).load()
+        except Exception as error:
+            raise Unsaved(f"{type(error).__name__}: {error}") from error
 
 
 def _saves_itself(env: Any) -> bool:
     return all(callable(getattr(env, name, None)) for name in ("state_dict", "load_state"))
 
 
-def _pickled(env: Any) -> tuple[bytes, list[Any]]:
-    """The pickle, and what was met of drawing tools, in order."""
+def _drawing_tools(env: Any) -> list[Any]:
+    """What the environment holds to draw with, in the order in which a pickle meets it."""
+    if _DRAWING not in sys.modules or _saves_itself(env):
+        return []
+    tools: list[Any] = []
     try:
-        return _pickled_by(_PlainPickler, env)
+        _CloudPickler(io.BytesIO(), tools=tools).dump(env)
+    except Exception:  # it cannot be pickled, which `save` will say with the reason
+        return []
+    return tools
+
+
+def _pickled(env: Any, numbers: dict[int, int]) -> bytes:
+    try:
+        return _pickled_by(_PlainPickler, env, numbers)
     except Exception:  # whatever a stranger's object raises, the second kind takes more
-        return _pickled_by(_CloudPickler, env)
+        return _pickled_by(_CloudPickler, env, numbers)
 
 
-def _pickled_by(kind: Any, env: Any) -> tuple[bytes, list[Any]]:
+def _pickled_by(kind: Any, env: Any, numbers: dict[int, int]) -> bytes:
     file = io.BytesIO()
-    pickler = kind(file, _PROTOCOL)
-    pickler.dump(env)
-    return file.getvalue(), pickler.tools
+    kind(file, numbers=numbers).dump(env)
+    return file.getvalue()
 
 
 def _refill(target: Any, attributes: dict[str, Any]) -> None:
@@ -82,25 +107,37 @@ def _refill(target: Any, attributes: dict[str, Any]) -> None:
 
 
 class _Whole:
-    """Pickles the attributes of EzPickle objects, and drawing tools by their number."""
+    """Pickles the attributes of EzPickle objects, and drawing tools by their number.
 
-    def __init__(self, file: io.BytesIO, protocol: int) -> None:
-        super().__init__(file, protocol)  # type: ignore[call-arg]
-        self.tools: list[Any] = []
-        self._numbers: dict[int, int] = {}
+    Args:
+        numbers: number of each tool, by its id.
+        tools: where given, every tool that is met is appended and gets a number.
+    """
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        numbers: dict[int, int] | None = None,
+        tools: list[Any] | None = None,
+    ) -> None:
+        super().__init__(file, _PROTOCOL)  # type: ignore[call-arg]
+        self._numbers = {} if numbers is None else dict(numbers)
+        self._tools = tools
 
     def persistent_id(self, given: Any) -> int | None:
         if not _draws(given):
             return None
-        if id(given) not in self._numbers:
-            self._numbers[id(given)] = len(self.tools)
-            self.tools.append(given)
-        return self._numbers[id(given)]
+        if self._tools is not None and id(given) not in self._numbers:
+            self._numbers[id(given)] = len(self._tools)
+            self._tools.append(given)
+        return self._numbers.get(id(given))
 
     def reducer_override(self, given: Any) -> Any:
         kind = type(given)
         if isinstance(given, EzPickle) and kind.__getstate__ is EzPickle.__getstate__:
             return copyreg.__newobj__, (kind,), given.__dict__, None, None, _refill  # type: ignore[attr-defined]
+        if kind.__name__ == "Surface" and _draws(given):
+            return _painted, _pixels(given)
         above = getattr(super(), "reducer_override", None)
         return NotImplemented if above is None else above(given)
 
@@ -114,22 +151,46 @@ class _CloudPickler(_Whole, cloudpickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Puts the drawing tools of `env` where the saved environment had its own."""
+    """Puts an environment's drawing tools where the saved one had its own."""
 
-    def __init__(self, saved: bytes, env: Any) -> None:
+    def __init__(self, saved: bytes, tools: Sequence[Any]) -> None:
         super().__init__(io.BytesIO(saved))
-        self._env = env
-        self._tools: list[Any] | None = None
+        self._tools = tools
 
     def persistent_load(self, number: Any) -> Any:
-        if self._tools is None:
-            self._tools = _pickled(self._env)[1]
         if number >= len(self._tools):
             raise Unsaved(
-                f"the environment had more than the {len(self._tools)} surfaces and fonts that "
-                "the one in its place has"
+                f"it was built with more surfaces and fonts than the {len(self._tools)} of the "
+                "one in its place"
             )
         return self._tools[number]
+
+
+def _pixels(surface: Any) -> tuple[Any, ...]:
+    """What `_painted` makes a pygame surface of again."""
+    return (
+        surface.get_size(),
+        surface.get_flags(),
+        surface.get_bitsize(),
+        surface.get_masks(),
+        surface.get_colorkey(),
+        surface.get_alpha(),
+        zlib.compress(surface.get_buffer().raw, _QUICKLY),
+    )
+
+
+def _painted(
+    size: Any, flags: int, depth: int, masks: Any, key: Any, alpha: Any, pixels: bytes
+) -> Any:
+    import pygame  # only an environment that has it can have saved a surface
+
+    surface = pygame.Surface(size, flags, depth, masks)
+    surface.get_buffer().write(zlib.decompress(pixels))
+    if key is not None:
+        surface.set_colorkey(key)
+    if alpha is not None:
+        surface.set_alpha(alpha)
+    return surface
 
 
 def _draws(given: Any) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from configs.errors import TrainingError
 from envs.vector_actions import bind_mask
 from envs.vector_groups import MaskPlace, Member
-from envs.vector_resume import Unsaved, restore, save
+from envs.vector_resume import Saver, Unsaved
 from envs.vector_spaces import ACTION_MASK, Unfit
 from signals.team import TeamLayout
 
@@ -87,6 +87,7 @@ class Row:
         arrays: TeamArrays,
     ) -> None:
         self.env = env
+        self._saver = Saver(env)
         self.number = number
         self.steps = 0
         self.seed = 0  # that the environment's reset was given
@@ -320,7 +321,7 @@ class Row:
             TrainingError: it cannot be saved.
         """
         try:
-            return save(self.env)
+            return self._saver.save(self.env)
         except Unsaved as error:
             raise TrainingError(
                 f"{type(self.env).__name__} cannot be saved to the bit: {error}; give it "
@@ -334,7 +335,7 @@ class Row:
             TrainingError: it is of another make.
         """
         try:
-            return restore(self.env, saved)
+            return self._saver.restore(self.env, saved)
         except Unsaved as error:
             raise TrainingError(
                 f"environment row {self.number} cannot be restored: {error}; restore into "

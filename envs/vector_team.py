@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,23 +62,30 @@ def read_team(
 
 def _acts(env: Any, label: str, key: Any) -> Acting:
     try:
-        return acting(env.action_space(key))
+        return acting(_space(env.action_space, key))
     except Unfit as error:
         raise TrainingError(f"environment '{label}', agent '{key}': {error}") from error
 
 
 def _member(env: Any, label: str, key: Any, acts: Acting, in_infos: bool) -> Member:
-    space = env.observation_space(key)
     place: MaskPlace = "infos" if in_infos else "nowhere"
-    if masks_itself(space):
-        place = "observation"
     try:
+        space = _space(env.observation_space, key)
+        if masks_itself(space):
+            place = "observation"
         seen = observed(space)
         if place != "nowhere" and acts.choices.width == 0:
             raise Unfit(f"it has an '{ACTION_MASK}' and no choice that one could forbid")
     except Unfit as error:
         raise TrainingError(f"environment '{label}', agent '{key}': {error}") from error
     return Member(key, seen, acts, place)
+
+
+def _space(of: Callable[[Any], Any], key: Any) -> Any:
+    try:
+        return of(key)
+    except Exception as error:
+        raise Unfit(f"{of.__name__}() raised {type(error).__name__}: {error}") from error
 
 
 def _name(env: Any, label: str) -> str:

@@ -125,3 +125,24 @@ def test_what_makes_agents_unlike_is_said(seen: Any, acts: Any, message: str) ->
 def test_an_agent_that_cannot_be_trained_is_named(seen: Any, acts: Any, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         layout(lambda: two(seen, acts))
+
+
+def test_an_agent_without_a_space_is_named() -> None:
+    def env() -> Scripted:
+        made = team("agent_0 agent_1")
+        del made._action_spaces["agent_1"]
+        return made
+
+    with pytest.raises(TrainingError, match=r"'agent_1': action_space\(\) raised KeyError"):
+        layout(env)
+
+
+def test_agents_may_be_named_by_numbers() -> None:
+    def numbered() -> Any:
+        return Scripted({7: BOX, 8: BOX}, {7: CHOICE, 8: CHOICE})  # type: ignore[dict-item]
+
+    env = make_vector(1, seed=0, env=numbered, groups={"late": ["8"], "early": ["7"]})
+    assert env.layout.agent_names == ("8", "7")
+    env.reset()
+    env.step(np.array([[1, 3]], np.float32))
+    assert env._rows[0].env.taken == [{7: 3, 8: 1}]

@@ -64,8 +64,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("before", [0, 3, 7])
 def test_a_state_restores_to_the_bit(case: str, before: int) -> None:
     kind, kwargs = CASES[case]
-    if "mask" not in case and case not in ("spread", "adversary"):
-        kwargs = dict(kwargs)
     env = make_vector(3, seed=4, env=kind, kwargs=kwargs)
     assert env.resumable, env.resume_problem
     env.reset()

@@ -121,18 +121,37 @@ def _given(env: Any, alone: Any, row: Any) -> dict[str, Any]:
     return actions
 
 
-def test_agents_of_a_zoo_die_one_by_one() -> None:
-    target = "pettingzoo.butterfly.knights_archers_zombies_v11:parallel_env"
-    env = make_vector(1, seed=0, env=target, kwargs={"max_cycles": 900}, with_state=False)
-    assert [group.name for group in env.layout.groups] == ["group_0"]
+KNIGHTS = "pettingzoo.butterfly.knights_archers_zombies_v11:parallel_env"
+
+
+def test_knights_and_archers_die_one_by_one() -> None:
+    env = make_vector(3, seed=0, env=KNIGHTS, kwargs={"max_cycles": 900})
     env.reset()
     rng = np.random.default_rng(0)
-    counts = {4}
-    for _ in range(900):
+    counts: set[int] = set()
+    while not env.ended.all():
         env.step(random_actions(env, rng))
-        counts.add(int(env.alive.sum()))
-        if env.ended.any():
-            break
-    assert env.ended.all()
-    assert len(counts) > 2
+        counts |= set(env.alive.sum(axis=1).tolist())
+    assert {0, 3, 4} <= counts
+    assert env.terminations.any()
     env.close()
+
+
+def test_surfaces_that_were_made_on_the_way_are_restored() -> None:
+    # Every zombie and arrow brings its own picture.
+    env, other = (
+        make_vector(2, seed=seed, env=KNIGHTS, kwargs={"max_cycles": 900}) for seed in (0, 1)
+    )
+    assert env.resumable, env.resume_problem
+    env.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        env.step(random_actions(env, rng))
+    other.load_state(env.state_dict())
+    for _ in range(60):
+        actions = random_actions(env, rng)
+        for one in (env, other):
+            one.step(actions)
+        assert np.array_equal(env.rows, other.rows)
+        assert np.array_equal(env.rewards, other.rewards)
+        assert np.array_equal(env.alive, other.alive)
