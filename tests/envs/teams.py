@@ -155,12 +155,17 @@ def uneven() -> Scripted:
 class Masked(Scripted):
     """Every agent may make the choice `clock % 4` and none other; masks in infos or not."""
 
-    def __init__(self, place: str, mask: Callable[[int], Any] | None = None) -> None:
+    def __init__(
+        self,
+        place: str,
+        mask: Callable[[int], Any] | None = None,
+        lives: Mapping[str, Life] | None = None,
+    ) -> None:
         seen: Any = spaces.Box(-1.0, 1.0, (3,))
         if place == "observation":
             seen = spaces.Dict(observation=seen, action_mask=spaces.MultiBinary(4))
         names = ("agent_0", "agent_1")
-        super().__init__({n: seen for n in names}, {n: spaces.Discrete(4) for n in names})
+        super().__init__({n: seen for n in names}, {n: spaces.Discrete(4) for n in names}, lives)
         self.place = place
         self.mask = mask or (lambda clock: np.eye(4, dtype=np.int8)[clock % 4])
 
@@ -178,11 +183,8 @@ class Stateful(Scripted):
     """`plain` with a state of `width` numbers, which may change with the clock."""
 
     def __init__(self, width: Callable[[int], int] = lambda clock: 5) -> None:
-        names = ("agent_0", "agent_1")
-        super().__init__(
-            {n: spaces.Box(-1.0, 1.0, (3,)) for n in names},
-            {n: spaces.Discrete(4) for n in names},
-        )
+        like = plain(2)
+        super().__init__(like._observation_spaces, like._action_spaces)
         self.width = width
 
     def state(self) -> Any:
@@ -190,24 +192,21 @@ class Stateful(Scripted):
 
 
 class Lingering(Scripted):
-    """An agent that has terminated stays in `agents`, flagged, until the end of the episode."""
+    """Agents that are gone stay in `agents`, flagged, and must be given actions."""
 
     def __init__(self) -> None:
-        names = ("agent_0", "agent_1")
-        super().__init__(
-            {n: spaces.Box(-1.0, 1.0, (3,)) for n in names},
-            {n: spaces.Discrete(4) for n in names},
-            lives={"agent_0": Life(ends=2)},
-            horizon=4,
-        )
+        like = plain(3)
+        lives = {"agent_0": Life(ends=2), "agent_2": Life(ends=3, by="truncated")}
+        super().__init__(like._observation_spaces, like._action_spaces, lives, horizon=4)
 
     def step(self, actions: dict[str, Any]) -> Any:
         seen, rewards, terminations, truncations, infos = super().step(actions)
-        if self.clock >= 2:
-            terminations["agent_0"], truncations["agent_0"] = True, False
-            self.agents = list(self.possible_agents)
-        if self.clock >= 4:
-            self.agents = []
+        for agent in self.possible_agents:
+            life = self._lives[agent]
+            if life.ends <= self.clock:
+                terminations[agent] = life.by == "terminated"
+                truncations[agent] = not terminations[agent]
+        self.agents = list(self.possible_agents)
         return seen, rewards, terminations, truncations, infos
 
 
@@ -216,19 +215,16 @@ class Built(Scripted, EzPickle):
 
     def __init__(self) -> None:
         EzPickle.__init__(self)
-        box, choice = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
-        super().__init__({"agent_0": box}, {"agent_0": choice})
+        like = plain(1)
+        super().__init__(like._observation_spaces, like._action_spaces)
 
 
 class Broken(Scripted):
     """`plain`, whose results of step `when` (0: of the reset) go through `damage`."""
 
     def __init__(self, damage: Callable[[Any], Any], when: int = 2) -> None:
-        names = ("agent_0", "agent_1")
-        super().__init__(
-            {n: spaces.Box(-1.0, 1.0, (3,)) for n in names},
-            {n: spaces.Discrete(4) for n in names},
-        )
+        like = plain(2)
+        super().__init__(like._observation_spaces, like._action_spaces)
         self.damage, self.when = damage, when
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
@@ -245,8 +241,8 @@ class Unpicklable(Scripted):
     """Its rewards come from a generator, which nothing can save."""
 
     def __init__(self) -> None:
-        box, choice = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
-        super().__init__({"agent_0": box}, {"agent_0": choice})
+        like = plain(1)
+        super().__init__(like._observation_spaces, like._action_spaces)
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         result = super().reset(seed, options)
@@ -264,8 +260,8 @@ class Elsewhere(Scripted):
     shared: ClassVar[np.random.Generator] = np.random.default_rng(0)
 
     def __init__(self) -> None:
-        box, choice = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
-        super().__init__({"agent_0": box}, {"agent_0": choice})
+        like = plain(1)
+        super().__init__(like._observation_spaces, like._action_spaces)
 
     def step(self, actions: dict[str, Any]) -> Any:
         seen, _, *rest = super().step(actions)

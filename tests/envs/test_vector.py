@@ -14,6 +14,7 @@ from envs.team import TeamEnv
 from envs.vector import VectorEnv, make_vector
 from envs.vector_trial import random_actions
 from tests.envs.teams import (
+    Life,
     Lingering,
     Masked,
     Stateful,
@@ -169,7 +170,10 @@ def test_a_row_that_has_ended_is_left_alone_until_its_reset() -> None:
 
 def test_an_agent_that_stays_listed_after_its_end_is_dead_and_still_asked() -> None:
     env = make_vector(1, seed=0, env=Lingering)
-    assert [alive for alive, *_ in lives(env, 4)] == ["01", "01", "1", "1", ""]
+    assert lives(env, 4) == [
+        ("012", "", ""), ("012", "", ""), ("12", "0", ""), ("1", "", "2"), ("", "", "1"),
+    ]  # fmt: skip
+    assert env.ended.all()
 
 
 @pytest.mark.parametrize("kind", [*EVERY_KIND, Stateful])
@@ -217,6 +221,9 @@ def test_every_episode_of_every_row_has_a_seed_of_its_own_of_31_bits() -> None:
     first, second = (underlying(fewer, row).seeds for row in range(2))
     assert [first[0], second[0]] == [underlying(env, row).seeds[0] for row in range(2)]
     assert first[1] == second[1]
+    fresh = make_vector(1, seed=5, env=plain)
+    fresh.reset(seeds=np.array([7], np.uint64))
+    assert underlying(fresh).seeds == [first[1]]
 
 
 @pytest.mark.parametrize("place", ["observation", "infos"])
@@ -234,6 +241,21 @@ def test_masks_are_read_wherever_they_are(place: str) -> None:
         env.step(actions)
     assert env.ended.all()
     assert env.masks.all()
+
+
+@pytest.mark.parametrize("place", ["observation", "infos"])
+def test_masks_of_those_that_come_later(place: str) -> None:
+    kwargs = {"place": place, "lives": {"agent_1": Life(born=2)}}
+    env = make_vector(1, seed=0, env=Masked, kwargs=kwargs)
+    assert [group.agents for group in env.layout.groups] == [("agent_0", "agent_1")]
+    env.reset()
+    rng = np.random.default_rng(0)
+    for born in (False, False, True):
+        assert env.alive[0, 1] == born
+        assert env.masks[0, 4:].sum() == (1 if born else 4)
+        env.step(random_actions(env, rng))
+    env.reset()
+    assert env.masks[0, 4:].all()
 
 
 def test_a_state_is_used_where_there_is_one() -> None:
@@ -278,13 +300,15 @@ def test_actions_outside_their_range_are_refused(column: int, number: float, mes
         env.step(actions[:, :5])
 
 
-def test_what_stands_for_the_dead_is_not_read() -> None:
-    env = make_vector(1, seed=3, env=staggered)
+@pytest.mark.parametrize("kind", [staggered, Lingering])
+@pytest.mark.filterwarnings("error")
+def test_what_stands_for_the_dead_is_not_read(kind: Callable[..., Any]) -> None:
+    env = make_vector(1, seed=3, env=kind)
     env.reset()
-    for _ in range(4):
-        actions = np.where(env.alive, np.float32(1.0), np.float32(np.nan))
-        env.step(actions)
-    assert env.alive.tolist() == [[False, True, False, True]]
+    for _ in range(3):
+        env.step(np.where(env.alive, np.float32(1.0), np.float32(np.nan)))
+    assert not env.alive.all()
+    env.step(np.where(env.alive, np.float32(1.0), np.float32(np.nan)))
 
 
 def test_every_instance_is_closed() -> None:

@@ -73,6 +73,7 @@ def test_a_state_restores_to_the_bit(case: str, before: int) -> None:
     # Another process: instances that have played something else, or nothing.
     other = make_vector(3, seed=77, env=kind, kwargs=kwargs)
     other.load_state(saved)
+    assert other.state_dict()["places"] == saved["places"]
     assert on(other, 12) == expected
     # The state is not used up, nor changed by what has been played from it.
     other.load_state(saved)

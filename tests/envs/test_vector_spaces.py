@@ -144,9 +144,16 @@ def test_rows_of_actions_mean_what_the_space_holds(space: Any, row: Any, action:
     assert space.contains(found)
 
 
-@pytest.mark.parametrize("high", [0.1, 0.3, 1.7, 123.456])
-def test_the_bounds_are_reached_and_not_passed(high: float) -> None:
-    space = spaces.Box(-high, high, (3,))
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-0.1, 0.1, (3,)),
+        spaces.Box(-1.7, 123.456, (3,)),
+        # Scaled without care, 1 comes out above the upper bound.
+        spaces.Box(0.58, np.nextafter(1.88, 2.0), (3,), np.float64),
+    ],
+)
+def test_the_bounds_are_reached_and_not_passed(space: Any) -> None:
     (found,) = decoded(space, [0.0, 1.0, float(np.nextafter(np.float32(1), np.float32(0)))])
     assert space.contains(found)
     assert found[:2].tolist() == [space.low[0], space.high[0]]
