@@ -1,0 +1,205 @@
+"""Saving environments that others wrote: their own `state_dict`, or a pickle of the object.
+
+Two traps stand in the way of a pickle. gymnasium's EzPickle pickles what an object was
+built with and nothing that happened since, so that a restored environment begins anew;
+here its attributes are pickled. And surfaces and fonts to draw with cannot be pickled.
+Those that an environment was built with are there when it is built again, so the restored
+one takes over those of the one in whose place it comes; surfaces that it made since are
+saved by their pixels. Whether all this brings an environment back to the bit is not
+believed but tried (`envs/vector_trial.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import io
+import pickle
+import sys
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+from gymnasium.utils import EzPickle
+
+_PROTOCOL = 5
+_DRAWING = "pygame"  # the package whose surfaces, fonts and clocks are taken over
+_QUICKLY = 1  # zlib's level; most surfaces are blank
+
+
+class Unsaved(Exception):
+    """An environment cannot be saved, or a saved one not restored."""
+
+
+class Saver:
+    """Saves one environment, and restores into it.
+
+    Args:
+        env: as it was built, before its first reset.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self._tools = _drawing_tools(env)
+
+    def save(self, env: Any) -> Any:
+        """Everything that the environment's next step depends on.
+
+        Raises:
+            Unsaved: it has no `state_dict` and `load_state`, and cannot be pickled.
+        """
+        if _saves_itself(env):
+            # The environment may hand out its own arrays, which the next step overwrites.
+            return copy.deepcopy(env.state_dict())
+        numbers = {id(tool): number for number, tool in enumerate(self._tools)}
+        try:
+            return _pickled(env, numbers)
+        except Exception as error:
+            raise Unsaved(f"{type(error).__name__}: {error}") from error
+
+    def restore(self, env: Any, saved: Any) -> Any:
+        """What `save` gave as an environment again: `env` itself, or one in its place.
+
+        Raises:
+            Unsaved: it was saved from an environment of another make.
+        """
+        try:
+            if _saves_itself(env):
+                env.load_state(copy.deepcopy(saved))
+                return env
+            return _Unpickler(saved, self._tools).load()
+        except Exception as error:
+            raise Unsaved(f"{type(error).__name__}: {error}") from error
+
+
+def _saves_itself(env: Any) -> bool:
+    return all(callable(getattr(env, name, None)) for name in ("state_dict", "load_state"))
+
+
+def _drawing_tools(env: Any) -> list[Any]:
+    """What the environment holds to draw with, in the order in which a pickle meets it."""
+    if _DRAWING not in sys.modules or _saves_itself(env):
+        return []
+    tools: list[Any] = []
+    try:
+        _CloudPickler(io.BytesIO(), tools=tools).dump(env)
+    except Exception:  # it cannot be pickled, which `save` will say with the reason
+        return []
+    return tools
+
+
+def _pickled(env: Any, numbers: dict[int, int]) -> bytes:
+    try:
+        return _pickled_by(_PlainPickler, env, numbers)
+    except Exception:  # whatever a stranger's object raises, the second kind takes more
+        return _pickled_by(_CloudPickler, env, numbers)
+
+
+def _pickled_by(kind: Any, env: Any, numbers: dict[int, int]) -> bytes:
+    file = io.BytesIO()
+    kind(file, numbers=numbers).dump(env)
+    return file.getvalue()
+
+
+def _refill(target: Any, attributes: dict[str, Any]) -> None:
+    """Set an object's attributes past its own `__setstate__`."""
+    target.__dict__.update(attributes)
+
+
+class _Whole:
+    """Pickles the attributes of EzPickle objects, and drawing tools by their number.
+
+    Args:
+        numbers: number of each tool, by its id.
+        tools: where given, every tool that is met is appended and gets a number.
+    """
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        numbers: dict[int, int] | None = None,
+        tools: list[Any] | None = None,
+    ) -> None:
+        super().__init__(file, _PROTOCOL)  # type: ignore[call-arg]
+        self._numbers = {} if numbers is None else dict(numbers)
+        self._tools = tools
+
+    def persistent_id(self, given: Any) -> int | None:
+        if not _draws(given):
+            return None
+        if self._tools is not None and id(given) not in self._numbers:
+            self._numbers[id(given)] = len(self._tools)
+            self._tools.append(given)
+        return self._numbers.get(id(given))
+
+    def reducer_override(self, given: Any) -> Any:
+        kind = type(given)
+        if isinstance(given, EzPickle) and kind.__getstate__ is EzPickle.__getstate__:
+            return copyreg.__newobj__, (kind,), given.__dict__, None, None, _refill  # type: ignore[attr-defined]
+        if kind.__name__ == "Surface" and _draws(given):
+            return _painted, _pixels(given)
+        above = getattr(super(), "reducer_override", None)
+        return NotImplemented if above is None else above(given)
+
+
+class _PlainPickler(_Whole, pickle.Pickler):
+    """Classes and functions by their names."""
+
+
+class _CloudPickler(_Whole, cloudpickle.Pickler):
+    """Classes and functions that have no importable name by their code."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts an environment's drawing tools where the saved one had its own."""
+
+    def __init__(self, saved: bytes, tools: Sequence[Any]) -> None:
+        super().__init__(io.BytesIO(saved))
+        self._tools = tools
+
+    def persistent_load(self, number: Any) -> Any:
+        if number >= len(self._tools):
+            raise Unsaved(
+                f"it was built with more surfaces and fonts than the {len(self._tools)} of the "
+                "one in its place"
+            )
+        return self._tools[number]
+
+
+def _pixels(surface: Any) -> tuple[Any, ...]:
+    """What `_painted` makes a pygame surface of again."""
+    return (
+        surface.get_size(),
+        surface.get_flags(),
+        surface.get_bitsize(),
+        surface.get_masks(),
+        surface.get_colorkey(),
+        surface.get_alpha(),
+        zlib.compress(surface.get_buffer().raw, _QUICKLY),
+    )
+
+
+def _painted(
+    size: Any, flags: int, depth: int, masks: Any, key: Any, alpha: Any, pixels: bytes
+) -> Any:
+    import pygame  # only an environment that has it can have saved a surface
+
+    surface = pygame.Surface(size, flags, depth, masks)
+    surface.get_buffer().write(zlib.decompress(pixels))
+    if key is not None:
+        surface.set_colorkey(key)
+    if alpha is not None:
+        surface.set_alpha(alpha)
+    return surface
+
+
+def _draws(given: Any) -> bool:
+    """Whether this is one of pygame's objects that cannot be pickled, such as a surface."""
+    kind = type(given)
+    if kind.__module__.partition(".")[0] != _DRAWING:
+        return False
+    try:
+        given.__reduce_ex__(_PROTOCOL)
+    except TypeError:
+        return True
+    return False
