@@ -10,8 +10,9 @@ times. So a minibatch is made larger by the most such rows that there can be, sh
 over the minibatches: 16 steps in all, in each as many rows with a loss as elsewhere.
 
 Actor and value function are networks apart; the value function reads one agent's
-observation, as stock has no other. Left at its best: no KL loss, no evaluation, no checks
-of the environment, everything in one process.
+observation, as stock has no other. Set to its best: no KL loss, no evaluation, no checks
+of the environment, everything in one process, and episodes left as lists, since its runner
+would else turn all that have ended into arrays anew at every step.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def stock_config(
 
     config = PPOConfig()
     config.environment(team.name, disable_env_checking=True)
-    config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs)
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs, episodes_to_numpy=False)
     config.learners(num_learners=0)
     config.multi_agent(
         policies=set(modules), policy_mapping_fn=module_of, count_steps_by="agent_steps"

@@ -37,8 +37,8 @@ class MappoSizes:
 
     training: Training = field(default_factory=Training)
     stock_envs: tuple[int, ...] = (8, 32)
-    rounds: int = 3
-    turns: int = 3  # of the fast ones, for each of stock's
+    rounds: int = 2
+    turns: int = 4  # of the fast ones, for each of stock's
 
 
 def figures(make_ours: MakeOurs, sizes: MappoSizes | None = None) -> list[Figure]:
