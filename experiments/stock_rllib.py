@@ -142,7 +142,10 @@ def stock_config(
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """A ray of two CPUs on this machine, for as long as it is needed."""
+    """A ray of two CPUs on this machine, for as long as it is needed; or the one that is up."""
+    if ray.is_initialized():
+        yield
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         num_cpus=2,
