@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.contenders import Sharing, Training
 from experiments.toy_team import AGENTS, CHOICES, COLUMNS, make_batched
-from experiments.toy_training import Sharing, ToyTraining
 
 NUM_ENVS = 128
 _HUBER = 10.0
@@ -74,9 +74,9 @@ class BarePPO:
     """The contender: `iterate` samples and learns, `sample` samples alone."""
 
     def __init__(
-        self, sharing: Sharing, training: ToyTraining | None = None, num_envs: int = NUM_ENVS
+        self, sharing: Sharing, training: Training | None = None, num_envs: int = NUM_ENVS
     ) -> None:
-        self.training = training = training or ToyTraining()
+        self.training = training = training or Training()
         self.length = training.env_steps // num_envs
         torch.manual_seed(training.seed)
         torch.set_num_threads(1)  # networks of this size gain nothing by a second
@@ -105,6 +105,9 @@ class BarePPO:
         """A rollout that nothing is learnt from; returns its environment steps."""
         self._rollout()
         return self.training.env_steps
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     @torch.no_grad()
     def _rollout(self) -> tuple[Tensor, Tensor, list[Cut]]:

@@ -1,25 +1,27 @@
-"""Stock RLlib on the toy team: PPO on the new API stack, nothing of ours but the adapter.
+"""Stock RLlib on a team: PPO on the new API stack, nothing of ours but the adapter.
 
-What makes its updates equal to ours and to the bare loop's (`ToyTraining`). An iteration
-is 4,096 environment steps, 16 gradient steps for every network. Stock counts a minibatch
-in rows of each module: a shared module has one row for each agent and environment step,
-5 x 4,096, a separate one 4,096; and refuses minibatches of more rows than the iteration
-has steps, so steps are counted by agent. Its learner adds a row without loss at the end of each
-piece of an episode, for the value there, and draws minibatches until every row was seen
-`epochs` times. So a minibatch is made larger by the most such rows that there can be,
-shared out over the minibatches: 16 steps in all, in each as many rows with a loss as
-elsewhere, give or take those few. Networks are of two hidden layers of 64, tanh, actor and
-value function apart; its value function reads one agent's observation, as stock has no
-other. Left at its best: no KL loss, no evaluation, no checks, all in one process.
+What makes its updates equal to ours and to the bare loop's (`Training`): an iteration of
+4,096 environment steps makes 16 gradient steps for every network. Stock counts a minibatch
+in rows of each module: a module that five agents share has five rows a step, a separate
+one has one. It refuses a minibatch of more rows than the iteration has steps, so its steps
+are counted by agent. Its learner adds a row without loss at the end of each piece of an
+episode, for the value there, and draws minibatches until every row was seen `epochs`
+times. So a minibatch is made larger by the most such rows that there can be, shared out
+over the minibatches: 16 steps in all, in each as many rows with a loss as elsewhere.
+
+Actor and value function are networks apart; the value function reads one agent's
+observation, as stock has no other. Set to its best: no KL loss, no evaluation, no checks
+of the environment, everything in one process, and episodes left as lists, since its runner
+would else turn all that have ended into arrays anew at every step.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -31,10 +33,10 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import register_env
 
-from experiments.toy_team import AGENT_NAMES, LENGTH, parallel_env
-from experiments.toy_training import Sharing, ToyTraining
+from experiments.contenders import Sharing, Training
+from experiments.toy_team import LENGTH, parallel_env
 
-_ENV = "grandmodel-toy-team"
+_SHARED = "all"
 _OBJECT_STORE_BYTES = 100 << 20
 
 
@@ -81,22 +83,37 @@ class TeamAsMultiAgentEnv(MultiAgentEnv):
         self.env.close()
 
 
-def stock_config(num_envs: int, sharing: Sharing, training: ToyTraining | None = None) -> PPOConfig:
-    """Stock PPO on `num_envs` toy teams, with updates as the module's docstring says."""
-    training = training or ToyTraining()
-    register_env(_ENV, lambda _: TeamAsMultiAgentEnv(parallel_env()))
-    modules = ("all",) if sharing == "shared" else AGENT_NAMES
-    rows_per_step = len(AGENT_NAMES) // len(modules)
+@dataclass(frozen=True)
+class Team:
+    """What stock trains on: a name, how to make it, and how long its episodes are."""
+
+    name: str
+    make: Callable[[], ParallelEnv]
+    episode_steps: int
+
+
+TOY = Team("toy-team", parallel_env, LENGTH)
+
+
+def stock_config(
+    num_envs: int, sharing: Sharing, training: Training | None = None, team: Team = TOY
+) -> PPOConfig:
+    """Stock PPO on `num_envs` teams, with updates as the module's docstring says."""
+    training = training or Training()
+    register_env(team.name, lambda _: TeamAsMultiAgentEnv(team.make()))
+    agents = list(team.make().possible_agents)
+    modules = [_SHARED] if sharing == "shared" else agents
+    rows_per_step = len(agents) // len(modules)
     # A piece of n steps holds at most so many ends of episodes, and its own.
-    pieces = num_envs * (math.ceil(training.env_steps / num_envs / LENGTH) + 1)
+    pieces = num_envs * (math.ceil(training.env_steps / num_envs / team.episode_steps) + 1)
     margin = math.ceil(pieces * rows_per_step / training.minibatches)
 
     def module_of(agent: str, *_: Any, **__: Any) -> str:
-        return "all" if sharing == "shared" else agent
+        return _SHARED if sharing == "shared" else agent
 
     config = PPOConfig()
-    config.environment(_ENV, disable_env_checking=True)
-    config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs)
+    config.environment(team.name, disable_env_checking=True)
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs, episodes_to_numpy=False)
     config.learners(num_learners=0)
     config.multi_agent(
         policies=set(modules), policy_mapping_fn=module_of, count_steps_by="agent_steps"
@@ -107,7 +124,7 @@ def stock_config(num_envs: int, sharing: Sharing, training: ToyTraining | None =
         )
     )
     config.training(
-        train_batch_size_per_learner=training.env_steps * len(AGENT_NAMES),
+        train_batch_size_per_learner=training.env_steps * len(agents),
         minibatch_size=training.minibatch_env_steps * rows_per_step + margin,
         num_epochs=training.epochs,
         gamma=training.gamma,
@@ -125,7 +142,10 @@ def stock_config(num_envs: int, sharing: Sharing, training: ToyTraining | None =
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """A ray of two CPUs on this machine, for as long as it is needed."""
+    """A ray of two CPUs on this machine, for as long as it is needed; or the one that is up."""
+    if ray.is_initialized():
+        yield
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         num_cpus=2,
@@ -140,14 +160,14 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
 
 
-class StockToy:
+class Stock:
     """A contender: stock PPO, ready to train. ray must be up."""
 
     def __init__(
-        self, num_envs: int, sharing: Sharing, training: ToyTraining | None = None
+        self, num_envs: int, sharing: Sharing, training: Training | None = None, team: Team = TOY
     ) -> None:
-        self.training = training or ToyTraining()
-        self.algorithm = stock_config(num_envs, sharing, self.training).build_algo()
+        self.training = training or Training()
+        self.algorithm = stock_config(num_envs, sharing, self.training, team).build_algo()
         torch.set_num_threads(1)
 
     def iterate(self) -> int:
@@ -158,36 +178,9 @@ class StockToy:
     def sample(self) -> int:
         """As many steps without learning; returns the environment steps taken."""
         runner = self.algorithm.env_runner
-        episodes = runner.sample(num_timesteps=self.training.env_steps * len(AGENT_NAMES))
+        episodes = runner.sample(num_timesteps=self.algorithm.config.total_train_batch_size)
         runner.get_metrics()  # else they would pile up
         return sum(len(episode) for episode in episodes)
 
     def close(self) -> None:
         self.algorithm.stop()
-
-
-def _rate(work: Callable[[], int], seconds: float) -> float:
-    """Environment steps a CPU second, over `seconds` of CPU time or one call, if longer."""
-    work()  # warm: first calls allocate and trace
-    steps, start = 0, time.process_time()
-    while (spent := time.process_time() - start) < seconds or not steps:
-        steps += work()
-    return steps / spent
-
-
-def train_steps_per_s(num_envs: int, sharing: Sharing, seconds: float) -> float:
-    """Environment steps a CPU second of training end to end. ray must be up."""
-    stock = StockToy(num_envs, sharing)
-    try:
-        return _rate(stock.iterate, seconds)
-    finally:
-        stock.close()
-
-
-def sample_steps_per_s(num_envs: int, sharing: Sharing, seconds: float) -> float:
-    """Environment steps a CPU second of sampling alone. ray must be up."""
-    stock = StockToy(num_envs, sharing)
-    try:
-        return _rate(stock.sample, seconds)
-    finally:
-        stock.close()

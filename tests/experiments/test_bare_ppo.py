@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from experiments.bare_ppo import BarePPO
+from experiments.contenders import Sharing, Training
 from experiments.toy_team import AGENTS, CHOICES, make_batched
-from experiments.toy_training import Sharing, ToyTraining
 from policies.gae import generalized_advantages
 
-FAST = ToyTraining(env_steps=2048, learning_rate=3e-3)
+FAST = Training(env_steps=2048, learning_rate=3e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_the_same_seed_learns_the_same() -> None:
 @pytest.mark.parametrize(("length", "lives"), [(30, ()), (30, (15,) * AGENTS)])
 def test_its_advantages_are_those_of_the_project(length: int, lives: tuple[int, ...]) -> None:
     """Over episodes that are cut, and over episodes in which all die, within the rollout."""
-    training = ToyTraining(env_steps=16 * 40)
+    training = Training(env_steps=16 * 40)
     bare = BarePPO("shared", training, num_envs=16)
     bare.env, replayed = (make_batched(16, 1, length=length, lives=lives) for _ in range(2))
     bare.env.reset()

@@ -21,13 +21,13 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from experiments.contenders import Training
 from experiments.stock_rllib import TeamAsMultiAgentEnv, stock_config
 from experiments.toy_team import AGENT_NAMES, AGENTS, CHOICES, COLUMNS, parallel_env
-from experiments.toy_training import ToyTraining
 from policies.gae import generalized_advantages
 
 LENGTH = 20
-TRAINING = ToyTraining(gamma=0.97, gae_lambda=0.9)
+TRAINING = Training(gamma=0.97, gae_lambda=0.9)
 
 
 class OurValues(TorchRLModule, ValueFunctionAPI):

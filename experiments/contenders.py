@@ -1,15 +1,15 @@
-"""What every trainer of the toy team is given alike, so that their speeds compare."""
+"""What every trainer that is measured is given alike, so that their speeds compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 Sharing = Literal["shared", "separate"]
 
 
 @dataclass(frozen=True)
-class ToyTraining:
+class Training:
     """One iteration, in environment steps (all agents act once), and its update.
 
     Of `env_steps` sampled, each of `epochs` epochs makes `minibatches` gradient steps. One
@@ -38,3 +38,19 @@ class ToyTraining:
     def gradient_steps(self) -> int:
         """In one iteration, for each network."""
         return self.epochs * self.minibatches
+
+
+class Contender(Protocol):
+    """A trainer that is measured. Both calls return the environment steps taken."""
+
+    def iterate(self) -> int:
+        """Sample and learn, as often as `Training` says."""
+        ...
+
+    def sample(self) -> int:
+        """Sample as many steps as an iteration does, and learn nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
