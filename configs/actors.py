@@ -30,7 +30,7 @@ class ActorConfig(Config):
     layer_norm: normalises every hidden layer's activations over its units.
     """
 
-    hidden: tuple[PositiveInt, ...] = Field(default=(64, 64), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
     activation: Activation = "tanh"
     memory: Memory = "none"
     memory_width: PositiveInt = 64

@@ -22,7 +22,7 @@ from configs.schema import Slot, seed_list, seed_tree
 from configs.yaml_text import Document, KeyPath, describe, dump, parse_value, read_document
 
 C = TypeVar("C", bound=BaseModel)
-Kind = Literal["layers", "presets"]
+Kind = Literal["layers", "presets", "teams"]
 
 _OVERRIDE = "--set"
 

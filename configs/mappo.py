@@ -1,4 +1,4 @@
-"""MAPPO: the policy's and critic's networks, the rollouts, the update and the budget.
+"""MAPPO: who acts by which network, the critic, the rollouts, the update and the budget.
 
 Defaults follow Yu et al., "The Surprising Effectiveness of PPO in Cooperative
 Multi-Agent Games" (2022), and the project's training table; a layer's YAML file
@@ -18,39 +18,38 @@ from pydantic import (
     model_validator,
 )
 
+from configs.actors import Activation, ActorConfig
 from configs.base import Config
+from configs.curriculum import CurriculumConfig
 
-Activation = Literal["tanh", "relu"]
+Sharing = Literal["shared", "per_agent", "sequential"]
+CriticInput = Literal["auto", "state", "observations", "both"]
 
 
-class PolicyConfig(Config):
-    """The sequential actor: one network per agent, all of these hidden sizes.
+class GroupConfig(Config):
+    """Some agents of a team that act by one module.
 
-    Boxes are Gaussian in logit space: sigma is a standard deviation of logits.
+    agents: names or patterns such as "adversary_*", in their order of acting.
+    sharing, policy: None takes the run's.
     """
 
-    hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
-    activation: Activation = "tanh"
-    state_dependent_sigma: bool = False
-    initial_sigma: PositiveFloat = 1.0
-    min_sigma: PositiveFloat = 0.02
-    max_sigma: PositiveFloat = 3.0
-    output_gain: PositiveFloat = 0.01
-    input_clip: PositiveFloat = 10.0
-
-    @model_validator(mode="after")
-    def _sigma_lies_between_its_bounds(self) -> Self:
-        if not self.min_sigma < self.initial_sigma < self.max_sigma:
-            raise ValueError(
-                f"initial_sigma={self.initial_sigma}: expected min_sigma={self.min_sigma} < "
-                f"initial_sigma < max_sigma={self.max_sigma}"
-            )
-        return self
+    agents: tuple[str, ...] = Field(min_length=1)
+    sharing: Sharing | None = None
+    policy: ActorConfig | None = None
 
 
 class CriticConfig(Config):
-    """The centralized critic, read in training alone."""
+    """The centralized critic, read in training alone.
 
+    input: what it reads: the environment's state(), all agents' observations (with a
+        flag for each that is alive), or both; "auto" is the state where there is one.
+        A layer of ours is always read by its state.
+    identity: False gives each agent a head of its own on shared layers, which see the
+        input once; True feeds the agent's number, one-hot, to one head, once per agent.
+    """
+
+    input: CriticInput = "auto"
+    identity: bool = False
     hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
     activation: Activation = "tanh"
     value_norm: bool = True
@@ -80,6 +79,10 @@ class StopConfig(Config):
 class MappoConfig(Config):
     """One MAPPO run.
 
+    policy: the actors' networks. sharing: whether agents of a group share one set of
+        weights, have weights of their own, or act in order, each on what those before it
+        chose. groups: agents by group; by default those of equal spaces form one. An
+        environment of ours has one sequential group, whatever is said here.
     num_envs: episodes stepped together, per runner.
     rollout_length: steps of each of them per iteration.
     stagger: before the first rollout, episodes are begun this many steps apart at
@@ -91,11 +94,19 @@ class MappoConfig(Config):
     torch_threads: of the driver; on networks of these sizes a second thread gains little on
         an idle machine, and on a busy one threads wait for each other.
     target_kl: ends an iteration's epochs once the approximate KL passes 1.5 times this.
+    reward: "team" pays every agent the mean over the agents that acted.
+    normalize_advantages: over a rollout, of each agent or of all agents of a group.
+    sequence_length: steps through which actors with a memory are trained.
+    precision, compile: of the learner's networks; bfloat16 by autocast.
+    gpus_per_learner: 0 learns on the CPU.
     """
 
-    policy: PolicyConfig = PolicyConfig()
+    policy: ActorConfig = ActorConfig()
+    sharing: Sharing = "shared"
+    groups: dict[str, GroupConfig] = Field(default_factory=dict)
     critic: CriticConfig = CriticConfig()
     stop: StopConfig = StopConfig(env_steps=1_000_000)
+    curriculum: CurriculumConfig | None = None
     num_envs: PositiveInt = 128
     rollout_length: PositiveInt = 32
     stagger: NonNegativeInt = 0
@@ -114,7 +125,12 @@ class MappoConfig(Config):
     value_coefficient: PositiveFloat = 0.5
     supervised_coefficient: NonNegativeFloat = 1.0
     max_grad_norm: PositiveFloat = 0.5
-    normalize_advantages: bool = True
+    normalize_advantages: Literal["agent", "group", "none"] = "agent"
+    reward: Literal["agent", "team"] = "agent"
+    sequence_length: PositiveInt = 16
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    gpus_per_learner: float = Field(default=0.0, ge=0)
     target_kl: PositiveFloat | None = None
     adam_epsilon: PositiveFloat = 1e-5
     checkpoint_every: PositiveInt = 20

@@ -35,6 +35,16 @@ class TrainConfig(Config):
     output: str = Field(default="runs", min_length=1)
     models: str = Field(default="models", min_length=1)
 
+    @property
+    def run_family(self) -> str:
+        """What the names of all runs of the layer begin with."""
+        return self.layer
+
+    @property
+    def run_stem(self) -> str:
+        """What the names of its runs in this market begin with."""
+        return f"{self.layer}-{self.env.market.name}"
+
 
 def load_train_config(
     layer: str,

@@ -42,10 +42,12 @@ class Actor(nn.Module, ABC):
 
     memory_width: numbers that it carries from step to step per environment, 0
     without memory. mask_width: flags in a row of masks, 0 where none are taken.
+    supervised: components that are learnt by regression.
     """
 
     memory_width: int = 0
     mask_width: int = 0
+    supervised: int = 0
 
     @abstractmethod
     def act(

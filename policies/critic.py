@@ -63,7 +63,11 @@ class ValueNorm(nn.Module):
 
 
 class CentralCritic(nn.Module):
-    """Values of all agents from the full state: [N, state_width] -> [N, agents], normalised."""
+    """Values of all agents from one row: [..., state_width] -> [..., agents], normalised.
+
+    With `config.identity` each agent's number is a further input and one head gives its
+    value; the row's own part of the first layer is computed once for all.
+    """
 
     def __init__(self, state_width: int, agents: int, config: CriticConfig, seed: int = 0) -> None:
         super().__init__()
@@ -75,18 +79,23 @@ class CentralCritic(nn.Module):
         for rows, columns in pairwise(widths):
             layers.append(_linear(rows, columns, gain, generator))
         self.layers = nn.ModuleList(layers)
-        self.head = _linear(widths[-1], agents, 1.0, generator)
+        self.head = _linear(widths[-1], 1 if config.identity else agents, 1.0, generator)
+        if config.identity:
+            self.identity = nn.Parameter(orthogonal(agents, widths[1], gain, generator))
         self.norm = ValueNorm(agents, config.value_norm_beta)
 
     def forward(self, states: Tensor) -> Tensor:
         values = states.clamp(-self.config.input_clip, self.config.input_clip)
-        for layer in self.layers:
-            values = activate(layer(values), self.config.activation)
+        for number, layer in enumerate(self.layers):
+            values = layer(values)
+            if number == 0 and self.config.identity:
+                values = values.unsqueeze(-2) + self.identity
+            values = activate(values, self.config.activation)
         output: Tensor = self.head(values)
-        return output
+        return output.squeeze(-1) if self.config.identity else output
 
     def values(self, states: Tensor) -> Tensor:
-        """Values [N, agents] in the reward's own scale."""
+        """Values [..., agents] in the reward's own scale."""
         output = self(states)
         return self.norm.denormalize(output) if self.config.value_norm else output
 

@@ -19,12 +19,14 @@ def generalized_advantages(
 
     rewards, values: [T, N, A], of step t and of the state it was decided in.
     next_values: [T, N, A], of the state that step t led to, before any reset.
-    terminations, truncations: bool [T, N]. A termination has no further value; a
-    truncation bootstraps from `next_values`; neither lets the next episode's
-    advantages through. Where both are set, termination wins.
+    terminations, truncations: bool [T, N, A], or [T, N] of all agents. A termination
+    has no further value; a truncation bootstraps from `next_values`; neither lets the
+    next episode's advantages through. Where both are set, termination wins.
     """
-    goes_on = (~(terminations | truncations)).unsqueeze(-1).to(rewards.dtype)
-    alive = (~terminations).unsqueeze(-1).to(rewards.dtype)
+    if terminations.dim() < rewards.dim():
+        terminations, truncations = terminations.unsqueeze(-1), truncations.unsqueeze(-1)
+    goes_on = (~(terminations | truncations)).to(rewards.dtype)
+    alive = (~terminations).to(rewards.dtype)
     delta = rewards + gamma * alive * next_values - values
     decay = gamma * gae_lambda * goes_on
     advantages = torch.empty_like(delta)

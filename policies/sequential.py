@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs.mappo import PolicyConfig
+from configs.actors import ActorConfig
 from policies.actor import Acted, Actor, Evaluated
 from policies.distributions import (
     forbid,
@@ -46,12 +46,13 @@ class SequentialPolicy(Actor):
     row_mask: Tensor
     choice_mask: Tensor
 
-    def __init__(self, layout: LayerLayout, config: PolicyConfig, seed: int = 0) -> None:
+    def __init__(self, layout: LayerLayout, config: ActorConfig, seed: int = 0) -> None:
         super().__init__()
         self.layout = layout
         self.config = config
         self.table = HeadTable(layout, config.state_dependent_sigma)
         self.mask_width = self.table.mask_width
+        self.supervised = self.table.supervised
         generator = torch.Generator().manual_seed(seed)
         self._build_first_layer(generator)
         self._build_deeper_layers(generator)

@@ -13,9 +13,10 @@ import traceback
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 
@@ -36,6 +37,18 @@ _TRAINING = (
     "structlog",
 )
 
+_ENVIRONMENT = "env"
+
+
+class _TrainGroup(TyperGroup):
+    """Takes `train package.module:function` for `train env package.module:function`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and ":" in args[0]:
+            args = [_ENVIRONMENT, *args]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="grandmodel",
     help="Train, compare and run hierarchical multi-agent trading policies.",
@@ -43,7 +56,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-train_app = typer.Typer(help="Train a layer.", no_args_is_help=True)
+train_app = typer.Typer(
+    cls=_TrainGroup,
+    help="Train a layer, or any PettingZoo environment: train package.module:function.",
+    no_args_is_help=True,
+)
 config_app = typer.Typer(help="Look at configurations.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 market_app = typer.Typer(help="Markets, real and simulated.", no_args_is_help=True)
@@ -120,6 +137,35 @@ def train_execution(
     from trainers.commands import train_layer
 
     train_layer(settings, folder, resume=resume, console=Console())
+
+
+@train_app.command(_ENVIRONMENT)
+def train_environment(
+    env: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="What returns a ParallelEnv.")
+    ],
+    config: ConfigFiles = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    output: Annotated[
+        str | None, typer.Option(help="The run's folder; a dated one by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
+    ] = False,
+    seed: Seed = None,
+) -> None:
+    """Train any PettingZoo environment by MAPPO; `--set kwargs.KEY=VALUE` reaches its function."""
+    _need("train", _TRAINING)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    sys.path.insert(0, os.getcwd())  # a module beside the user, as `python -m` would find it
+    from rich.console import Console
+
+    from trainers.runs import load_team_run
+
+    settings, folder = load_team_run(env, config, override, seed, output, resume)
+    from trainers.team_commands import train_team
+
+    train_team(settings, folder, resume=resume, console=Console())
 
 
 @app.command()

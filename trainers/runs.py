@@ -10,9 +10,12 @@ from pathlib import Path
 
 from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
+from configs.team import TeamConfig, load_team_config
 from configs.train import TrainConfig, load_train_config
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.report import replace
+
+RunConfig = TrainConfig | TeamConfig
 
 CONFIG_FILE = "config.yaml"
 HISTORY_FILE = "history.jsonl"
@@ -40,7 +43,7 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / REPORT_FOLDER
 
-    def begin(self, config: TrainConfig, tracking_run: str | None) -> None:
+    def begin(self, config: RunConfig, tracking_run: str | None) -> None:
         """Write down what the run is, before its first step."""
         self.tracking_run = tracking_run
         replace(self.path / CONFIG_FILE, dump_yaml(config).encode())
@@ -71,7 +74,7 @@ class RunFolder:
         replace(self.path / RUN_FILE, (json.dumps(fields, indent=2) + "\n").encode())
 
 
-def new_run(config: TrainConfig, output: str | None) -> RunFolder:
+def new_run(config: RunConfig, output: str | None) -> RunFolder:
     """A folder for a new run: `output` itself, or a dated one under the configured folder.
 
     A folder whose run was killed before its first checkpoint is taken for a new one.
@@ -94,13 +97,13 @@ def new_run(config: TrainConfig, output: str | None) -> RunFolder:
             )
         return run
     stamp = datetime.now().astimezone().strftime(_STAMP)
-    return RunFolder(Path(config.output) / f"{_prefix(config)}{stamp}", [])
+    return RunFolder(Path(config.output) / f"{config.run_stem}-{stamp}", [])
 
 
-def resumed_run(config: TrainConfig, output: str | None, any_market: bool = False) -> RunFolder:
-    """The run to go on with: `output`, or the latest unfinished one of the layer.
+def resumed_run(config: RunConfig, output: str | None, any_market: bool = False) -> RunFolder:
+    """The run to go on with: `output`, or the latest unfinished one of what `config` trains.
 
-    Of the market that `config` names, unless `any_market`. Runs that were killed before
+    Of the market that it names, too, unless `any_market`. Runs that were killed before
     their first checkpoint have nothing to go on from.
 
     Raises:
@@ -117,13 +120,13 @@ def resumed_run(config: TrainConfig, output: str | None, any_market: bool = Fals
             raise TrainingError(f"{output}: no checkpoint to resume from; {remedy}")
         return run
     root = Path(config.output)
-    stem = f"{config.layer}-" if any_market else _prefix(config)
-    folders = [path.parent for path in root.glob(f"{stem}*/{RUN_FILE}")]
+    stem = config.run_family if any_market else config.run_stem
+    folders = [path.parent for path in root.glob(f"{stem}-*/{RUN_FILE}")]
     found = [_read(path) for path in folders if latest_checkpoint(path) is not None]
     unfinished = sorted((run for run in found if not run.finished), key=_stamp)
     if not unfinished:
         raise TrainingError(
-            f"no unfinished run of {stem.rstrip('-')} with a checkpoint under {root}: nothing to "
+            f"no unfinished run of {stem} with a checkpoint under {root}: nothing to "
             "resume; run without --resume, or name the run's folder with --output"
         )
     return unfinished[-1]
@@ -163,13 +166,38 @@ def load_run(
     return config, folder
 
 
+def load_team_run(
+    env: str,
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    seed: int | None,
+    output: str | None,
+    resume: bool,
+) -> tuple[TeamConfig, RunFolder]:
+    """The same for a training on any PettingZoo environment.
+
+    Raises:
+        ConfigError: see `configs.team.load_team_config`.
+        TrainingError: nothing to resume, or another environment than the run's.
+    """
+    config = load_team_config(env, files, overrides, seed)
+    if not resume:
+        return config, new_run(config, output)
+    folder = resumed_run(config, output)
+    base = folder.path / CONFIG_FILE
+    begun = load_config(TeamConfig, base)
+    config = load_team_config(env, files, overrides, seed, base)
+    if (config.env, config.kwargs) != (begun.env, begun.kwargs):
+        raise TrainingError(
+            f"{folder.path} was begun in {begun.env} with {begun.kwargs}, not in {config.env} with "
+            f"{config.kwargs}: resume it with the same environment, or begin a new run"
+        )
+    return config, folder
+
+
 def _stamp(run: RunFolder) -> tuple[str, str]:
     """Runs by the time in their names, whatever their market."""
     return run.path.name[-_STAMP_LENGTH:], run.path.name
-
-
-def _prefix(config: TrainConfig) -> str:
-    return f"{config.layer}-{config.env.market.name}-"
 
 
 def _read(path: Path) -> RunFolder:

@@ -23,8 +23,8 @@ import torch
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig, StopConfig
 from market.kernels import kernel_digest
+from policies.actor import Actor
 from policies.sequential import SequentialPolicy
-from signals.layout import LayerLayout
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.checkpoint import (
     EARLIER,
@@ -32,10 +32,9 @@ from trainers.mappo.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    state_columns,
 )
 from trainers.mappo.config import MAPPOConfig
-from trainers.mappo.sampler import make_environment
+from trainers.mappo.plan import POLICY, TeamPlan
 
 _MEGABYTE = 1 << 20
 _SECONDS_PER_MINUTE = 60.0
@@ -78,7 +77,7 @@ class TrainResult:
     last: the last report, None where a resumed run's budget was already used up.
     """
 
-    policy: SequentialPolicy
+    actors: Mapping[str, Actor]
     checkpoint: Path
     iterations: int
     env_steps: int
@@ -86,6 +85,18 @@ class TrainResult:
     interrupted: bool
     peak_rss_bytes: int
     last: IterationReport | None
+
+    @property
+    def policy(self) -> SequentialPolicy:
+        """The one actor of a layer.
+
+        Raises:
+            TrainingError: a team was trained, whose actors are several.
+        """
+        policy = self.actors.get(POLICY)
+        if not isinstance(policy, SequentialPolicy):
+            raise TrainingError(f"no layer was trained but the groups {', '.join(self.actors)}")
+        return policy
 
 
 def train(
@@ -99,7 +110,7 @@ def train(
     """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
 
     make: "package.module:function", called as function(num_envs, seed, **env_kwargs),
-    returning a `BatchedEnv`. Checkpoints go to `output`/checkpoints; with `resume`
+    returning a `BatchedEnv` or a `TeamEnv`. Checkpoints go to `output`/checkpoints; with `resume`
     the run goes on from the latest one, its minutes counted.
 
     On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
@@ -110,20 +121,22 @@ def train(
             way about; the checkpoint is of other settings; or training failed.
     """
     checkpoint = _choose_checkpoint(output, resume)
-    layout = make_environment(make, 1, config.seed, env_kwargs).layout
+    rllib_config = MAPPOConfig().mappo(config).batched_env(make, env_kwargs)
+    rllib_config.validate()
+    plan = rllib_config.training_plan
     kernels = kernel_digest()
     state: dict[str, Any] | None = None
     spent = 0.0
     if checkpoint is not None:
         meta, state = load_checkpoint(checkpoint)
-        meta.check_resumable(config, make, layout, kernels, checkpoint)
+        meta.check_resumable(config, make, plan, kernels, checkpoint)
         spent = meta.minutes
     with _torch_threads(config.torch_threads), _ray(config), _deferred_signals() as stop:
-        algorithm = _build(config, layout, make, env_kwargs)
+        algorithm = _build(rllib_config)
         try:
             if checkpoint is not None and state is not None:
                 _restore(algorithm, state, checkpoint)
-            run = _Run(algorithm, config, make, layout, output, spent, checkpoint, kernels)
+            run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels)
             return run.until_done(stop, on_iteration)
         finally:
             algorithm.stop()
@@ -158,7 +171,7 @@ class _Run:
     algorithm: MAPPO
     config: MappoConfig
     make: str
-    layout: LayerLayout
+    plan: TeamPlan
     output: Path
     minutes_before: float
     checkpoint: Path | None
@@ -188,7 +201,7 @@ class _Run:
         if self.checkpoint is None:
             raise TrainingError(f"{self.output}: nothing was trained and nothing saved")
         return TrainResult(
-            policy=algorithm.policy(),
+            actors=algorithm.actors(),
             checkpoint=self.checkpoint,
             iterations=algorithm.iteration,
             env_steps=algorithm.env_steps_total,
@@ -238,15 +251,16 @@ class _Run:
             env_steps=self.algorithm.env_steps_total,
             minutes=self.minutes,
             make=self.make,
-            layout=self.layout.digest,
-            state_columns=state_columns(self.layout),
+            layout=self.plan.layout.digest,
+            state_columns=list(self.plan.state_columns),
             kernels=self.kernels,
             config=self.config.model_dump(mode="json"),
         )
         self.checkpoint = save_checkpoint(
             self.output,
             self.algorithm.get_state(),
-            self.algorithm.policy(),
+            self.plan,
+            self.algorithm.actors(),
             meta,
             self.config.keep_checkpoints,
         )
@@ -304,16 +318,10 @@ class PeakMemory:
         return self._peak
 
 
-def _build(
-    config: MappoConfig,
-    layout: LayerLayout,
-    make: str,
-    env_kwargs: Mapping[str, Any],
-) -> MAPPO:
+def _build(config: MAPPOConfig) -> MAPPO:
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    rllib_config = MAPPOConfig().for_layer(config, layout, make, env_kwargs)
-    algorithm: MAPPO = rllib_config.build_algo()
+    algorithm: MAPPO = config.build_algo()
     return algorithm
 
 

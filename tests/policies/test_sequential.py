@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal
 
+from configs.actors import ActorConfig
 from configs.errors import TrainingError
-from configs.mappo import PolicyConfig
 from policies.actor import Actor
 from policies.sequential import SequentialPolicy
 from signals.noise import TeamNoise, derive_seeds, joint_noise
@@ -26,7 +26,7 @@ SCOUT, CHOOSER, FOLLOWER, MONITOR = range(4)
 def policy_of(seed: int = 0, **changes: object) -> SequentialPolicy:
     """A policy whose outputs are far from zero, so that wrong wiring shows."""
     options = {"hidden": (16, 12), "output_gain": 1.0} | changes
-    policy = SequentialPolicy(LAYOUT, PolicyConfig(**options), seed)
+    policy = SequentialPolicy(LAYOUT, ActorConfig(**options), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -177,15 +177,15 @@ def test_rows_are_clipped():
 
 def test_the_seed_makes_the_weights_and_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
-    first, second = (SequentialPolicy(LAYOUT, PolicyConfig(hidden=(8,)), 4) for _ in range(2))
-    other = SequentialPolicy(LAYOUT, PolicyConfig(hidden=(8,)), 5)
+    first, second = (SequentialPolicy(LAYOUT, ActorConfig(hidden=(8,)), 4) for _ in range(2))
+    other = SequentialPolicy(LAYOUT, ActorConfig(hidden=(8,)), 5)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first.row_weight, second.row_weight)
     assert not torch.equal(first.row_weight, other.row_weight)
 
 
 def test_sigma_begins_where_the_config_says_and_stays_in_its_bounds():
-    policy = SequentialPolicy(LAYOUT, PolicyConfig(hidden=(8,), initial_sigma=0.5))
+    policy = SequentialPolicy(LAYOUT, ActorConfig(hidden=(8,), initial_sigma=0.5))
     rows, noise = batch(5)
     spread = policy.act(rows, noise).latent[:, 0] - policy.act(rows, None).latent[:, 0]
     torch.testing.assert_close(spread, 0.5 * noise[:, 0])
@@ -206,7 +206,7 @@ def test_a_policy_begins_where_its_layout_says():
         replace(chooser, components=chances),
         *LAYOUT.agents[2:],
     )
-    config = PolicyConfig(hidden=(8,), output_gain=1e-6)
+    config = ActorConfig(hidden=(8,), output_gain=1e-6)
     policy = SequentialPolicy(replace(LAYOUT, agents=agents), config)
     acted = policy.act(batch(4)[0], None)
     torch.testing.assert_close(
@@ -257,7 +257,7 @@ def test_the_chooser_never_takes_what_is_forbidden(allowed: tuple[int, ...]):
 @pytest.mark.parametrize("kind", ["categorical", "bounded"])
 def test_a_group_of_any_team_acts_in_sequence(kind: str):
     group = group_of(kind, masked=kind == "categorical")
-    policy = SequentialPolicy(sequential_layout(group), PolicyConfig(output_gain=1.0, hidden=(16,)))
+    policy = SequentialPolicy(sequential_layout(group), ActorConfig(output_gain=1.0, hidden=(16,)))
     assert policy.mask_width == group.mask_width
     rows = rows_of(group, 50)
     noise = torch.from_numpy(

@@ -10,9 +10,9 @@ import torch
 
 from cascade.artefact import read_manifest
 from cascade.registry import mirror
+from configs.actors import ActorConfig
 from configs.errors import TrackingError
 from configs.execution import ExecutionConfig
-from configs.mappo import PolicyConfig
 from policies.sequential import SequentialPolicy
 from tests.trainers.toy_env import toy_layout
 from trainers.champions import LOCAL, find_champion, other_environment
@@ -43,7 +43,7 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two different policies of one layout."""
     root = tmp_path_factory.mktemp("artefacts")
     for seed in (0, 1):
-        policy = SequentialPolicy(LAYOUT, PolicyConfig(hidden=(8,)), seed).eval()
+        policy = SequentialPolicy(LAYOUT, ActorConfig(hidden=(8,)), seed).eval()
         with torch.no_grad():  # an untrained head is almost the same whatever its seed
             for weight in policy.parameters():
                 weight.add_(0.01 * seed)

@@ -13,8 +13,8 @@ import torch
 
 from cascade.artefact import MANIFEST_FILE, POLICY_FILE, load_artefact
 from cascade.policy import OnnxPolicy
+from configs.actors import ActorConfig
 from configs.errors import ArtefactError
-from configs.mappo import PolicyConfig
 from policies.sequential import SequentialPolicy
 from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout
 from trainers import export
@@ -54,7 +54,7 @@ FIELDS: dict[str, Any] = {
 
 def trained(seed: int = 0) -> SequentialPolicy:
     """A policy far from its near-uniform initialisation, so that choices are clear."""
-    return SequentialPolicy(LAYOUT, PolicyConfig(hidden=(16, 16), output_gain=3.0), seed=seed)
+    return SequentialPolicy(LAYOUT, ActorConfig(hidden=(16, 16), output_gain=3.0), seed=seed)
 
 
 @pytest.fixture(scope="module")

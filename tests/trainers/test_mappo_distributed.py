@@ -11,12 +11,14 @@ import pytest
 import ray
 import torch
 
+from configs.actors import ActorConfig
 from configs.errors import TrainingError
-from configs.mappo import CriticConfig, MappoConfig, PolicyConfig, StopConfig
+from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from policies.sequential import SequentialPolicy
 from tests.trainers.test_train import MAKE, run, same, tiny
 from tests.trainers.toy_env import ToyEnv, toy_layout
 from trainers.mappo.config import MAPPOConfig
+from trainers.mappo.plan import POLICY, TeamPlan, plan_training
 from trainers.mappo.sampler import Sampler
 
 pytestmark = pytest.mark.slow
@@ -37,7 +39,7 @@ def _ray() -> Iterator[None]:
 
 def test_two_learners_hold_identical_weights():
     config = tiny(3, learners=2)
-    algorithm = MAPPOConfig().for_layer(config, toy_layout(), MAKE, {}).build_algo()
+    algorithm = MAPPOConfig().mappo(config).batched_env(MAKE).build_algo()
     try:
         for _ in range(3):
             algorithm.train()
@@ -52,7 +54,7 @@ def test_two_learners_hold_identical_weights():
             for name, value in states[0][module].items():
                 np.testing.assert_array_equal(value, states[1][module][name], err_msg=name)
         start = SequentialPolicy(toy_layout(), config.policy, config.seed)
-        trained = algorithm.policy()
+        trained = algorithm.actors()[POLICY]
         assert not torch.equal(start.row_weight, trained.row_weight)
     finally:
         algorithm.stop()
@@ -74,7 +76,7 @@ def test_a_fault_in_a_remote_runner_is_told_in_the_driver(tmp_path: Path):
 
 
 def test_an_iteration_without_samples_is_an_error():
-    config = MAPPOConfig().for_layer(tiny(3, runners=1), toy_layout(), MAKE, {})
+    config = MAPPOConfig().mappo(tiny(3, runners=1)).batched_env(MAKE)
     config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True)
     algorithm = config.build_algo()
     try:
@@ -88,7 +90,7 @@ def test_an_iteration_without_samples_is_an_error():
 
 
 def test_a_restarted_runner_samples_anew():
-    config = MAPPOConfig().for_layer(tiny(9, runners=1), toy_layout(), MAKE, {})
+    config = MAPPOConfig().mappo(tiny(9, runners=1)).batched_env(MAKE)
     config.fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=True)
     algorithm = config.build_algo()
     try:
@@ -110,11 +112,15 @@ def test_a_restarted_runner_samples_anew():
         algorithm.stop()
 
 
+def _plan() -> TeamPlan:
+    return plan_training(toy_layout(), MappoConfig())
+
+
 def _score(policy: SequentialPolicy | None, steps: int = 200) -> float:
     """Mean reward per step of the policy's mode; of uniform random actions for None."""
     env = ToyEnv(256, 10_000)
     if policy is not None:
-        rollout = Sampler(env, 77, 0).sample(policy, steps, explore=False)
+        rollout = Sampler(env, _plan(), 77).sample({POLICY: policy}, steps, explore=False)
         return float(rollout.rewards.mean())
     generator = np.random.default_rng(0)
     env.reset()
@@ -131,7 +137,7 @@ def _score(policy: SequentialPolicy | None, steps: int = 200) -> float:
 def test_mappo_reaches_the_known_optimum(tmp_path: Path):
     """The optimum is 0: >= 90% of the way there from random, and each agent does its part."""
     config = MappoConfig(
-        policy=PolicyConfig(hidden=(64, 64)),
+        policy=ActorConfig(hidden=(64, 64)),
         critic=CriticConfig(hidden=(64, 64)),
         stop=StopConfig(env_steps=300_000),
         gamma=0.9,
@@ -145,7 +151,7 @@ def test_mappo_reaches_the_known_optimum(tmp_path: Path):
     random, trained = _score(None), _score(result.policy)
     share = 1.0 - trained / random
     assert share >= 0.97, f"random {random:.4f}, trained {trained:.4f}, optimum 0"
-    rollout = Sampler(ToyEnv(256, 10_000), 77, 0).sample(result.policy, 100, explore=False)
+    rollout = Sampler(ToyEnv(256, 10_000), _plan(), 77).sample(result.actors, 100, explore=False)
     terms = rollout.stats.step_means()
     # Without its upstream the follower can do no better than .17, the monitor than .16.
     assert terms["term/follower"] > -0.03

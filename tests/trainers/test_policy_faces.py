@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.mappo import PolicyConfig
+from configs.actors import ActorConfig
 from envs import execution_v1
 from policies.sequential import SequentialPolicy
 from signals.execution import EXECUTION
@@ -30,7 +30,7 @@ def choice(joint: NDArray[np.float32], agent: int) -> Any:
 
 
 def test_equal_actions_and_trajectories_on_both_faces() -> None:
-    policy = SequentialPolicy(EXECUTION, PolicyConfig(hidden=(16, 16)), seed=3)
+    policy = SequentialPolicy(EXECUTION, ActorConfig(hidden=(16, 16)), seed=3)
     parallel, turns = execution_v1.parallel_env(), execution_v1.env()
     parallel.reset(seed=6)
     turns.reset(seed=6)

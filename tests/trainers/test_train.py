@@ -17,21 +17,21 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
+from configs.actors import ActorConfig
 from configs.errors import TrainingError
-from configs.mappo import CriticConfig, MappoConfig, PolicyConfig, StopConfig
+from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from policies.gae import generalized_advantages
-from policies.sequential import SequentialPolicy
 from signals.layout import Column
 from tests.trainers.toy_env import toy_layout
 from trainers.mappo.checkpoint import (
     CheckpointMeta,
     latest_checkpoint,
+    load_actors,
     load_checkpoint,
-    load_policy,
     save_checkpoint,
-    state_columns,
 )
 from trainers.mappo.config import MAPPOConfig
+from trainers.mappo.plan import POLICY, plan_training
 from trainers.progress import TrainingProgress
 from trainers.train import (
     IterationReport,
@@ -48,7 +48,7 @@ MAKE = "tests.trainers.toy_env:make"
 def tiny(iterations: int, **changes: object) -> MappoConfig:
     """A run of fractions of a second."""
     options = {
-        "policy": PolicyConfig(hidden=(16, 16)),
+        "policy": ActorConfig(hidden=(16, 16)),
         "critic": CriticConfig(hidden=(16,)),
         "num_envs": 8,
         "rollout_length": 16,
@@ -157,7 +157,7 @@ def test_checkpoints_are_whole_pruned_and_pointed_to(tmp_path: Path):
 
 def test_the_policy_of_a_checkpoint_is_the_trained_one(tmp_path: Path):
     result, _ = run(tiny(2), tmp_path)
-    loaded = load_policy(result.checkpoint)
+    loaded = load_actors(result.checkpoint)[POLICY]
     rows = torch.rand(5, toy_layout().row_width)
     with torch.no_grad():
         expected, found = result.policy.act(rows, None), loaded.act(rows, None)
@@ -211,11 +211,11 @@ def test_a_damaged_file_of_a_checkpoint_is_one_clear_error(
 
 def test_a_policy_of_other_weights_is_one_clear_error(tmp_path: Path):
     folder = _checkpoint(tmp_path)
-    found = pickle.loads((folder / "policy.pkl").read_bytes())
-    found["weights"].popitem()
-    (folder / "policy.pkl").write_bytes(pickle.dumps(found))
-    with pytest.raises(TrainingError, match=r"policy\.pkl: damaged"):
-        load_policy(folder)
+    found = pickle.loads((folder / "actors.pkl").read_bytes())
+    found[POLICY]["weights"].popitem()
+    (folder / "actors.pkl").write_bytes(pickle.dumps(found))
+    with pytest.raises(TrainingError, match=r"actors\.pkl: damaged"):
+        load_actors(folder)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"..", b"iteration-000009", b"a\0b"])
@@ -229,32 +229,33 @@ def test_a_resume_across_state_columns_or_kernels_is_refused(tmp_path: Path):
     folder = _checkpoint(tmp_path)
     meta, _ = load_checkpoint(folder)
     layout = toy_layout()
+    plan = plan_training(layout, tiny(1))
     assert meta.state_columns == [column.name for column in layout.state_columns]
-    meta.check_resumable(tiny(1), MAKE, layout, "k1", folder)
+    meta.check_resumable(tiny(1), MAKE, plan, "k1", folder)
     with pytest.raises(TrainingError, match=r"kernels k1, here they are k2: .* or begin a new run"):
-        meta.check_resumable(tiny(1), MAKE, layout, "k2", folder)
+        meta.check_resumable(tiny(1), MAKE, plan, "k2", folder)
     hidden = Column("hidden_too", "1", 0, 1, "test", privileged=True)
     wider = replace(layout, privileged=(*layout.privileged, hidden))
     assert wider.digest == layout.digest
     with pytest.raises(TrainingError, match=r"other state columns \(they differ in: hidden_too\)"):
-        meta.check_resumable(tiny(1), MAKE, wider, "k1", folder)
+        meta.check_resumable(tiny(1), MAKE, plan_training(wider, tiny(1)), "k1", folder)
 
 
 def _checkpoint(output: Path) -> Path:
     """One without a training."""
-    layout = toy_layout()
+    plan = plan_training(toy_layout(), tiny(1))
     meta = CheckpointMeta(
         iteration=1,
         env_steps=128,
         minutes=0.1,
         make=MAKE,
-        layout=layout.digest,
-        state_columns=state_columns(layout),
+        layout=plan.layout.digest,
+        state_columns=list(plan.state_columns),
         kernels="k1",
         config=tiny(1).model_dump(mode="json"),
     )
-    policy = SequentialPolicy(layout, tiny(1).policy, 0)
-    return save_checkpoint(output, {"a": 1}, policy, meta, 2)
+    actors = {actor.name: actor.build() for actor in plan.actors}
+    return save_checkpoint(output, {"a": 1}, plan, actors, meta, 2)
 
 
 def test_a_fault_of_the_environment_ends_the_run_with_its_place(tmp_path: Path):
@@ -300,13 +301,13 @@ def test_the_peak_memory_is_that_of_the_process_or_more():
 
 def test_the_learners_batch_bootstraps_where_it_must():
     """The batch the learner trains on, against values looked up one by one."""
-    config = tiny(1, normalize_advantages=False, critic=CriticConfig(value_norm=False))
-    algorithm = MAPPOConfig().for_layer(config, toy_layout(), MAKE, {}).build_algo()
+    config = tiny(1, normalize_advantages="none", critic=CriticConfig(value_norm=False))
+    algorithm = MAPPOConfig().mappo(config).batched_env(MAKE).build_algo()
     try:
         [rollout] = algorithm.env_runner.sample()
         learner = algorithm.learner_group._learner
         critic = learner.module["critic"].critic
-        batch, _ = learner._prepare(rollout)
+        batch, _ = learner._updater()._prepare(rollout)
         pairs = zip(rollout.cut_index, rollout.cut_states, strict=True)
         cuts = {tuple(index): state for index, state in pairs}
         following = []
@@ -328,9 +329,11 @@ def test_the_learners_batch_bootstraps_where_it_must():
             config.gamma,
             config.gae_lambda,
         ).flatten(0, 1)
-        torch.testing.assert_close(batch["policy"]["advantages"], expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(
-            batch["critic"]["returns"], expected + values.flatten(0, 1), rtol=1e-4, atol=1e-5
+            batch.rows["policy"]["advantages"], expected, rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            batch.rows["critic"]["returns"], expected + values.flatten(0, 1), rtol=1e-4, atol=1e-5
         )
         assert len(cuts) > 0
     finally:
@@ -339,7 +342,7 @@ def test_the_learners_batch_bootstraps_where_it_must():
 
 def test_rllibs_own_checkpoint_restores_the_simulators_too(tmp_path: Path):
     """`save_to_path` and `restore_from_path`, which Tune uses."""
-    config = MAPPOConfig().for_layer(tiny(4), toy_layout(), MAKE, {})
+    config = MAPPOConfig().mappo(tiny(4)).batched_env(MAKE)
     algorithm, fresh = config.copy().build_algo(), config.copy().build_algo()
     try:
         algorithm.train()

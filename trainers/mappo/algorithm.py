@@ -22,13 +22,14 @@ from ray.rllib.utils.metrics import (
 )
 
 from configs.errors import GrandmodelError, TrainingError
-from policies.sequential import SequentialPolicy
+from policies.actor import Actor
 from trainers.mappo.config import MAPPOConfig
-from trainers.mappo.modules import POLICY
+from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import EpisodeStats, Rollout, RolloutFailure
 
 _SIMULATORS = "simulators"
 _COUNTERS = "mappo_counters"
+_WITHIN = "actor."  # where RLlib's module keeps the actor
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +53,13 @@ class IterationStats:
 class MAPPO(PPO):
     """Multi-agent PPO with a centralized critic (Yu et al., 2022) on batched environments.
 
-    `progress`, the share of the budget used, is set by whoever drives the training.
+    `progress`, the share of the budget used, and `stage`, that of the curriculum, are set
+    by whoever drives the training.
     `last` holds the figures of the last iteration.
     """
 
     progress: float = 0.0
+    stage: int = 0
     env_steps_total: int = 0
     last: IterationStats | None = None
     _scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -89,7 +92,7 @@ class MAPPO(PPO):
         # depend on when a message arrives.
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group,
-            policies=[POLICY],
+            policies=[actor.name for actor in self.plan.actors],
             timeout_seconds=None,
             inference_only=True,
         )
@@ -106,15 +109,15 @@ class MAPPO(PPO):
         Raises:
             TrainingError: no runner sampled anything, or a runner's environment is wrong.
         """
-        done = self.iteration
+        done, stage = self.iteration, self.stage
         if self.config.num_env_runners:
             results = self.env_runner_group.foreach_env_runner(
-                lambda runner: runner.sample_at(done),
+                lambda runner: runner.sample_at(done, stage),
                 local_env_runner=False,
                 timeout_seconds=self.config.sample_timeout_s,
             )
         else:
-            results = [self.env_runner.sample_at(done)]
+            results = [self.env_runner.sample_at(done, stage)]
         rollouts: list[Rollout] = []
         for found, _ in results:
             for rollout in found:
@@ -152,8 +155,8 @@ class MAPPO(PPO):
                 raise TrainingError(str(error.cause)) from error
             raise
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        names = [name for name in results[0][POLICY] if not name.startswith("num_")]
-        return {name: _mean([result[POLICY][name] for result in results]) for name in names}
+        names = [name for name in results[0][CRITIC] if not name.startswith("num_")]
+        return {name: _mean([result[CRITIC][name] for result in results]) for name in names}
 
     def _record(
         self, rollouts: Sequence[Rollout], learner: dict[str, float], seconds: dict[str, float]
@@ -171,17 +174,26 @@ class MAPPO(PPO):
                 self.metrics.log_value((ENV_RUNNER_RESULTS, key), means[name], window=1)
         self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_EPISODES), stats.episodes, window=1)
 
-    def policy(self) -> SequentialPolicy:
-        """The actor with the learner's present weights, on the CPU, apart from training."""
-        config: MAPPOConfig = self.config
-        options = config.rl_module_spec.rl_module_specs[POLICY].model_config
-        policy = SequentialPolicy(options["layout"], options["config"], options["seed"])
-        weights = self.learner_group.get_weights([POLICY])[POLICY]
-        prefix = "policy."
-        policy.load_state_dict(
-            {name.removeprefix(prefix): _tensor(value) for name, value in weights.items()}
-        )
-        return policy.eval()
+    @property
+    def plan(self) -> TeamPlan:
+        """Who acts by which module."""
+        plan: TeamPlan = self.config.plan
+        return plan
+
+    def actors(self) -> dict[str, Actor]:
+        """The actors with the learner's present weights, on the CPU, apart from training."""
+        weights = self.learner_group.get_weights([actor.name for actor in self.plan.actors])
+        built = {}
+        for plan in self.plan.actors:
+            actor = plan.build()
+            actor.load_state_dict(
+                {
+                    name.removeprefix(_WITHIN): _tensor(value)
+                    for name, value in weights[plan.name].items()
+                }
+            )
+            built[plan.name] = actor.eval()
+        return built
 
     # ------------------------------------------------------------ checkpoints
 
@@ -203,13 +215,14 @@ class MAPPO(PPO):
             state[_SIMULATORS] = self.env_runner_group.foreach_env_runner(
                 lambda runner: (runner.worker_index, runner.simulator_state())
             )
-            state[_COUNTERS] = {"env_steps_total": self.env_steps_total}
+            state[_COUNTERS] = {"env_steps_total": self.env_steps_total, "stage": self.stage}
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         if _COUNTERS in state:
             self.env_steps_total = state[_COUNTERS]["env_steps_total"]
+            self.stage = state[_COUNTERS]["stage"]
         if _SIMULATORS not in state:
             return
         simulators = {index: found for index, found in state[_SIMULATORS] if found is not None}

@@ -21,13 +21,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
-from policies.sequential import SequentialPolicy
-from signals.layout import LayerLayout
+from policies.actor import Actor
+from trainers.mappo.plan import ActorPlan, TeamPlan
 
 FOLDER = "checkpoints"
 _PREFIX = "iteration-"
 _POINTER = "latest"
-_STATE, _POLICY, _META = "state.pkl", "policy.pkl", "meta.json"
+_STATE, _ACTORS, _META = "state.pkl", "actors.pkl", "meta.json"
 EARLIER = (
     "resume from an earlier checkpoint beside it by writing its folder's name into the file "
     "'latest', or begin a new run in another folder"
@@ -66,15 +66,16 @@ class CheckpointMeta:
     config: dict[str, Any]
 
     def check_resumable(
-        self, config: MappoConfig, make: str, layout: LayerLayout, kernels: str, where: Path
+        self, config: MappoConfig, make: str, plan: TeamPlan, kernels: str, where: Path
     ) -> None:
         """Refuse another environment, other columns, other kernels or other settings."""
-        if self.layout != layout.digest or self.make != make:
+        digest, columns = plan.layout.digest, list(plan.state_columns)
+        if self.layout != digest or self.make != make:
             raise TrainingError(
                 f"{where} was trained on '{self.make}' with columns {self.layout[:12]}, this run "
-                f"has '{make}' with columns {layout.digest[:12]}: begin a new run in another folder"
+                f"has '{make}' with columns {digest[:12]}: begin a new run in another folder"
             )
-        if self.state_columns != (columns := state_columns(layout)):
+        if self.state_columns != columns:
             other = sorted(set(self.state_columns) ^ set(columns)) or ["their order"]
             raise TrainingError(
                 f"{where} was trained with other state columns (they differ in: "
@@ -105,15 +106,11 @@ class CheckpointMeta:
             )
 
 
-def state_columns(layout: LayerLayout) -> list[str]:
-    """The names of all columns of a state, the privileged ones included."""
-    return [column.name for column in layout.state_columns]
-
-
 def save_checkpoint(
     output: Path,
     state: Mapping[str, Any],
-    policy: SequentialPolicy,
+    plan: TeamPlan,
+    actors: Mapping[str, Actor],
     meta: CheckpointMeta,
     keep: int,
 ) -> Path:
@@ -124,13 +121,15 @@ def save_checkpoint(
     final, partial = root / name, root / f".{name}.{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    actor = {
-        "layout": policy.layout,
-        "config": policy.config,
-        "weights": {key: value.numpy() for key, value in policy.state_dict().items()},
+    found = {
+        actor.name: {
+            "plan": actor,
+            "weights": {k: v.numpy() for k, v in actors[actor.name].state_dict().items()},
+        }
+        for actor in plan.actors
     }
     _write(partial / _STATE, pickle.dumps(dict(state), protocol=pickle.HIGHEST_PROTOCOL))
-    _write(partial / _POLICY, pickle.dumps(actor, protocol=pickle.HIGHEST_PROTOCOL))
+    _write(partial / _ACTORS, pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL))
     _write(partial / _META, json.dumps(asdict(meta), indent=2).encode())
     if final.exists():  # the same iteration again, after a resume from an earlier one
         shutil.rmtree(final)
@@ -171,16 +170,20 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointMeta, dict[str, Any]]:
     return meta, _unpickled(folder / _STATE)
 
 
-def load_policy(folder: Path) -> SequentialPolicy:
-    """The actor of a checkpoint, on the CPU, ready to act."""
-    found = _unpickled(folder / _POLICY)
+def load_actors(folder: Path) -> dict[str, Actor]:
+    """The actors of a checkpoint, on the CPU, ready to act."""
     try:
-        policy = SequentialPolicy(found["layout"], found["config"])
-        weights = {key: torch.from_numpy(value.copy()) for key, value in found["weights"].items()}
-        policy.load_state_dict(weights)
+        return {name: _actor(found) for name, found in _unpickled(folder / _ACTORS).items()}
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise TrainingError(_damaged(folder / _POLICY, str(error))) from error
-    return policy.eval()
+        raise TrainingError(_damaged(folder / _ACTORS, str(error))) from error
+
+
+def _actor(found: Mapping[str, Any]) -> Actor:
+    plan: ActorPlan = found["plan"]
+    actor = plan.build()
+    weights = {key: torch.from_numpy(value.copy()) for key, value in found["weights"].items()}
+    actor.load_state_dict(weights)
+    return actor.eval()
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`MAPPOConfig`: the project's MappoConfig, as RLlib's algorithm config."""
+"""`MAPPOConfig`: RLlib's algorithm config for any team of agents."""
 
 from __future__ import annotations
 
@@ -7,19 +7,34 @@ from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
+from pydantic import BaseModel
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from configs.errors import TrainingError
+from configs.loading import load_config
 from configs.mappo import MappoConfig
 from signals.layout import LayerLayout
-from trainers.mappo.modules import CRITIC, POLICY, CentralCriticModule, SequentialPolicyModule
+from signals.team import TeamLayout
+from trainers.mappo.curriculum import stage_kwargs
+from trainers.mappo.modules import ActorModule, CentralCriticModule
+from trainers.mappo.plan import CRITIC, TeamPlan, plan_training
 from trainers.mappo.runner import BatchedEnvRunner
+from trainers.mappo.sampler import make_environment
+
+VECTOR = "envs.vector:make_vector"
 
 
 class MAPPOConfig(PPOConfig):
-    """Built by `for_layer`; RLlib's fluent setters still apply to what it leaves alone."""
+    """Say the environment, then how to learn; `build_algo()` gives a `MAPPO`.
+
+        MAPPOConfig().mappo(num_envs=32, sharing="per_agent").parallel_env(
+            "mpe2.simple_spread_v3:parallel_env", N=3
+        )
+
+    RLlib's fluent setters still apply to what this leaves alone.
+    """
 
     def __init__(self, algo_class: type | None = None) -> None:
         if algo_class is None:
@@ -27,75 +42,145 @@ class MAPPOConfig(PPOConfig):
 
             algo_class = MAPPO
         super().__init__(algo_class=algo_class)
-        self.mappo = MappoConfig()
+        self.settings = MappoConfig()
+        self.plan: TeamPlan | None = None
 
     def get_default_learner_class(self) -> type:
         from trainers.mappo.learner import MAPPOTorchLearner
 
         return MAPPOTorchLearner
 
-    def for_layer(
-        self, mappo: MappoConfig, layout: LayerLayout, make: str, kwargs: Mapping[str, Any]
-    ) -> Self:
-        """Everything that training `layout` on the environment `make` needs.
+    def mappo(self, settings: MappoConfig | None = None, **changes: Any) -> Self:
+        """Take `settings`, or those there are, with the fields in `changes` set.
+
+        Raises:
+            ConfigError: a field does not exist or its value is wrong.
+        """
+        base = self.settings if settings is None else settings
+        plain = {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in changes.items()
+        }
+        self.settings = load_config(MappoConfig, base.model_dump(mode="json"), plain)
+        if self.plan is not None:
+            self.batched_env(self.env_config["make"], self.env_config["kwargs"])
+        return self
+
+    def parallel_env(self, env: str, **kwargs: Any) -> Self:
+        """Train on any PettingZoo ParallelEnv.
+
+        env: "package.module:function", called as function(**kwargs) for every copy.
+
+        Raises:
+            TrainingError: there is no such function, or its agents cannot be trained as
+                the settings ask.
+        """
+        return self.batched_env(VECTOR, vector_options(env, kwargs, self.settings))
+
+    def batched_env(self, make: str, kwargs: Mapping[str, Any] | None = None) -> Self:
+        """Train on a batched environment: a `BatchedEnv` of our layers or a `TeamEnv`.
 
         make: "package.module:function", called as function(num_envs, seed, **kwargs)
-        in every runner, returning a `BatchedEnv` of that layout.
+        in every runner.
         """
-        self.mappo = mappo
-        row, joint = _box(layout.row_width), _box(layout.action_width)
+        probe = make_environment(make, 1, self.settings.seed, kwargs or {})
+        layout = probe.layout
+        if hasattr(probe, "close"):
+            probe.close()
+        return self._arrange(layout, make, kwargs or {})
+
+    def _arrange(
+        self, layout: LayerLayout | TeamLayout, make: str, kwargs: Mapping[str, Any]
+    ) -> Self:
+        settings = self.settings
+        self.plan = plan = plan_training(layout, settings)
+        row, joint = _box(plan.row_width), _box(layout.action_width)
         options = {
             "make": make,
             "kwargs": dict(kwargs),
-            "seed": mappo.seed,
-            "stagger": mappo.stagger,
+            "stages": self._stages(kwargs),
+            "seed": settings.seed,
+            "stagger": settings.stagger,
+            "sequence_length": settings.sequence_length,
         }
         self.framework("torch")
         self.environment(
-            env=f"{layout.layer}-batched",
+            env=f"{plan.name}-batched",
             env_config=options,
             observation_space=row,
             action_space=joint,
             disable_env_checking=True,
         )
-        self._runners(mappo)
-        self._learning(mappo)
-        self.multi_agent(policies={POLICY}, policy_mapping_fn=_every_agent_acts_by_the_policy)
-        self.rl_module(rl_module_spec=_module_spec(mappo, layout, row, joint))
-        self.debugging(seed=mappo.seed, log_level="ERROR")
+        self._runners(settings)
+        self._learning(settings)
+        self.multi_agent(
+            policies={actor.name for actor in plan.actors}, policy_mapping_fn=_never_asked
+        )
+        self.rl_module(rl_module_spec=_module_spec(settings, plan, row, joint))
+        self.debugging(seed=settings.seed, log_level="ERROR")
         return self
 
-    def _runners(self, mappo: MappoConfig) -> None:
+    def _stages(self, kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The environment's keyword arguments in each stage of the curriculum."""
+        curriculum = self.settings.curriculum
+        if curriculum is None:
+            return [dict(kwargs)]
+        return [stage_kwargs(kwargs, stage.kwargs) for stage in curriculum.stages]
+
+    def _runners(self, settings: MappoConfig) -> None:
         self.env_runners(
             env_runner_cls=BatchedEnvRunner,
-            num_env_runners=mappo.runners,
-            num_envs_per_env_runner=mappo.num_envs,
-            rollout_fragment_length=mappo.rollout_length,
-            sample_timeout_s=mappo.sample_timeout_s,
+            num_env_runners=settings.runners,
+            num_envs_per_env_runner=settings.num_envs,
+            rollout_fragment_length=settings.rollout_length,
+            sample_timeout_s=settings.sample_timeout_s,
             add_default_connectors_to_env_to_module_pipeline=False,
             add_default_connectors_to_module_to_env_pipeline=False,
             merge_env_runner_states=False,
             broadcast_env_runner_states=False,
         )
 
-    def _learning(self, mappo: MappoConfig) -> None:
-        rows = mappo.iteration_env_steps // max(1, mappo.learners)
-        self.learners(num_learners=mappo.learners, add_default_connectors_to_learner_pipeline=False)
+    def _learning(self, settings: MappoConfig) -> None:
+        rows = settings.iteration_env_steps // max(1, settings.learners)
+        self.learners(
+            num_learners=settings.learners,
+            num_gpus_per_learner=settings.gpus_per_learner,
+            add_default_connectors_to_learner_pipeline=False,
+        )
         self.training(
-            gamma=mappo.gamma,
-            lambda_=mappo.gae_lambda,
-            lr=mappo.learning_rate,
-            num_epochs=mappo.epochs,
+            gamma=settings.gamma,
+            lambda_=settings.gae_lambda,
+            lr=settings.learning_rate,
+            num_epochs=settings.epochs,
             train_batch_size_per_learner=rows,
-            minibatch_size=rows // mappo.minibatches,
-            clip_param=mappo.clip,
-            entropy_coeff=mappo.entropy_coefficient,
-            vf_loss_coeff=mappo.value_coefficient,
-            grad_clip=mappo.max_grad_norm,
+            minibatch_size=rows // settings.minibatches,
+            clip_param=settings.clip,
+            entropy_coeff=settings.entropy_coefficient,
+            vf_loss_coeff=settings.value_coefficient,
+            grad_clip=settings.max_grad_norm,
             use_kl_loss=False,
         )
 
+    @property
+    def training_plan(self) -> TeamPlan:
+        """Who acts by which module.
+
+        Raises:
+            TrainingError: no environment was named yet.
+        """
+        if self.plan is None:
+            raise TrainingError(
+                "MAPPOConfig without an environment: call parallel_env(...) or batched_env(...)"
+            )
+        return self.plan
+
     def validate(self) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            TrainingError: no environment was named, or settings do not go together.
+        """
+        plan = self.training_plan
         shards = max(1, self.num_learners)
         if self.num_envs_per_env_runner % shards:
             raise TrainingError(
@@ -103,11 +188,35 @@ class MAPPOConfig(PPOConfig):
                 f"num_learners={self.num_learners}: expected a multiple, so that all learners "
                 "get equal shards"
             )
+        _check_sequences(self.settings, plan)
         super().validate()
 
 
-def _every_agent_acts_by_the_policy(*_: Any, **__: Any) -> str:
-    return POLICY
+def vector_options(env: str, kwargs: Mapping[str, Any], settings: MappoConfig) -> dict[str, Any]:
+    """What `VECTOR` is called with for the PettingZoo environment `env`."""
+    groups = {name: list(group.agents) for name, group in settings.groups.items()}
+    return {"env": env, "kwargs": dict(kwargs), "groups": groups or None}
+
+
+def _check_sequences(settings: MappoConfig, plan: TeamPlan) -> None:
+    if not plan.has_memory:
+        return
+    if settings.rollout_length % settings.sequence_length:
+        raise TrainingError(
+            f"mappo.rollout_length={settings.rollout_length} with "
+            f"sequence_length={settings.sequence_length} and actors with a memory: expected a "
+            "multiple, so that a rollout is whole sequences"
+        )
+    units = settings.iteration_env_steps // max(1, settings.learners) // settings.sequence_length
+    if units % settings.minibatches:
+        raise TrainingError(
+            f"mappo.minibatches={settings.minibatches} with actors with a memory: expected a "
+            f"divisor of the {units} sequences per learner and iteration"
+        )
+
+
+def _never_asked(*_: Any, **__: Any) -> str:
+    raise RuntimeError("runners step whole groups; no agent is mapped to a module one by one")
 
 
 def _box(width: int) -> gym.Space:
@@ -115,29 +224,22 @@ def _box(width: int) -> gym.Space:
 
 
 def _module_spec(
-    mappo: MappoConfig, layout: LayerLayout, row: gym.Space, joint: gym.Space
+    settings: MappoConfig, plan: TeamPlan, row: gym.Space, joint: gym.Space
 ) -> MultiRLModuleSpec:
-    critic_options = {
-        "state_width": layout.state_width,
-        "agents": len(layout.agents),
-        "config": mappo.critic,
-        "seed": mappo.seed,
+    modules = {
+        actor.name: RLModuleSpec(
+            module_class=ActorModule,
+            observation_space=row,
+            action_space=joint,
+            model_config={"actor": actor},
+        )
+        for actor in plan.actors
     }
-    policy_options = {"layout": layout, "config": mappo.policy, "seed": mappo.seed}
-    return MultiRLModuleSpec(
-        rl_module_specs={
-            CRITIC: RLModuleSpec(
-                module_class=CentralCriticModule,
-                observation_space=_box(layout.state_width),
-                action_space=joint,
-                learner_only=True,
-                model_config=critic_options,
-            ),
-            POLICY: RLModuleSpec(
-                module_class=SequentialPolicyModule,
-                observation_space=row,
-                action_space=joint,
-                model_config=policy_options,
-            ),
-        }
+    modules[CRITIC] = RLModuleSpec(
+        module_class=CentralCriticModule,
+        observation_space=_box(plan.state_width),
+        action_space=joint,
+        learner_only=True,
+        model_config={"plan": plan, "config": settings},
     )
+    return MultiRLModuleSpec(rl_module_specs=modules)

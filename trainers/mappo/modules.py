@@ -8,38 +8,30 @@ import torch
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
-from policies.critic import CentralCritic
-from policies.sequential import SequentialPolicy
-
-POLICY = "policy"
-CRITIC = "critic"
+from trainers.mappo.plan import ActorPlan, TeamPlan
 
 
-class SequentialPolicyModule(TorchRLModule):
-    """The actor. model_config: layout, config (PolicyConfig), seed."""
+class ActorModule(TorchRLModule):
+    """One actor. model_config: actor (its ActorPlan)."""
 
     def setup(self) -> None:
-        options = self.model_config
-        self.policy = SequentialPolicy(options["layout"], options["config"], options["seed"])
+        plan: ActorPlan = self.model_config["actor"]
+        self.actor = plan.build()
 
-    def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        evaluated = self.policy.evaluate(batch["rows"], batch["latent"])
-        return evaluated._asdict()
-
-    def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
+    def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Act on batch["rows"] with batch["noise"], or by the mode where it has none."""
         with torch.no_grad():
-            return self.policy.act(batch["rows"], batch.get("noise"))._asdict()
+            return self.actor.act(
+                batch["rows"], batch.get("noise"), batch.get("masks"), batch.get("memory")
+            )._asdict()
 
 
 class CentralCriticModule(TorchRLModule):
-    """The critic, built on learners alone. model_config: state_width, agents, config, seed."""
+    """The critic, built on learners alone. model_config: plan (a TeamPlan), config."""
 
     def setup(self) -> None:
-        options = self.model_config
-        self.critic = CentralCritic(
-            options["state_width"], options["agents"], options["config"], options["seed"]
-        )
+        plan: TeamPlan = self.model_config["plan"]
+        self.critic = plan.build_critic(self.model_config["config"])
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
         return {"values": self.critic(batch["states"])}

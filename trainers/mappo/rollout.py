@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 
 _ENV_AXIS = {
-    "rows": 1,
     "states": 1,
-    "latent": 1,
-    "log_prob": 1,
     "rewards": 1,
-    "targets": 1,
+    "alive": 1,
+    "begins": 1,
     "terminations": 1,
     "truncations": 1,
     "last_states": 0,
@@ -58,27 +57,57 @@ class EpisodeStats:
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """T steps of N environments, A agents; float32 unless said otherwise.
+class Decisions:
+    """What one actor read and chose: T steps of N environments, its own A agents; float32.
 
-    rows [T, N, row_width], states [T, N, state_width]: before the decision.
+    rows [T, N, row_width], masks [T, N, mask_width] (bool): before the decision.
     latent [T, N, action_width], log_prob [T, N, A]: of the decision.
-    rewards [T, N, A]; targets [T, N, K] of the supervised components, NaN where
-        the environment knows none.
-    terminations, truncations: bool [T, N].
-    last_states [N, state_width]: after the last step, before its reset if it ended.
-    cut_index: int64 [M, 2], (t, n) of each truncation; cut_states [M, state_width]:
-        the state it was cut in, whose value stands for what would have followed.
+    memory [C, N, memory_width]: before the first step of each of C equal sequences.
+    targets [T, N, K]: of the supervised components, NaN where the environment knows none.
     """
 
     rows: FloatArray
-    states: FloatArray
+    masks: BoolArray
     latent: FloatArray
     log_prob: FloatArray
-    rewards: FloatArray
+    memory: FloatArray
     targets: FloatArray
-    terminations: NDArray[np.bool_]
-    truncations: NDArray[np.bool_]
+
+    def __getitem__(self, envs: slice) -> Decisions:
+        return Decisions(**{f.name: getattr(self, f.name)[:, envs] for f in fields(self)})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Decisions]) -> Decisions:
+        return cls(
+            **{
+                f.name: np.concatenate([getattr(part, f.name) for part in parts], axis=1)
+                for f in fields(cls)
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of N environments, A agents; float32 unless said otherwise.
+
+    decisions: by actor.
+    states [T, N, state_width]: what the critic reads, before the decision.
+    rewards [T, N, A]. alive: bool [T, N, A], the agent acted.
+    begins: bool [T, N], the step is an episode's first.
+    terminations, truncations: bool [T, N, A], the agent's life ended in the step.
+    last_states [N, state_width]: after the last step, before its reset if it ended.
+    cut_index: int64 [M, 2], (t, n) of each step in which an agent was truncated;
+        cut_states [M, state_width]: what the critic reads right after it, whose value
+        stands for what would have followed.
+    """
+
+    decisions: dict[str, Decisions]
+    states: FloatArray
+    rewards: FloatArray
+    alive: BoolArray
+    begins: BoolArray
+    terminations: BoolArray
+    truncations: BoolArray
     last_states: FloatArray
     cut_index: NDArray[np.int64]
     cut_states: FloatArray
@@ -88,18 +117,19 @@ class Rollout:
     @property
     def length(self) -> int:
         """T."""
-        return int(self.rows.shape[0])
+        return int(self.rewards.shape[0])
 
     @property
     def num_envs(self) -> int:
         """N."""
-        return int(self.rows.shape[1])
+        return int(self.rewards.shape[1])
 
     def env_steps(self) -> int:
         return self.length * self.num_envs
 
     def agent_steps(self) -> int:
-        return self.env_steps() * int(self.rewards.shape[2])
+        """Decisions of agents that were alive."""
+        return int(self.alive.sum())
 
     def __len__(self) -> int:
         return self.env_steps()
@@ -109,14 +139,16 @@ class Rollout:
         start, stop, step = envs.indices(self.num_envs)
         if step != 1:
             raise ValueError(f"step={step} of a rollout's slice: expected 1")
+        part = slice(start, stop)
         parts = {
-            name: getattr(self, name)[(slice(None),) * axis + (slice(start, stop),)]
+            name: getattr(self, name)[(slice(None),) * axis + (part,)]
             for name, axis in _ENV_AXIS.items()
         }
         inside = (self.cut_index[:, 1] >= start) & (self.cut_index[:, 1] < stop)
         return replace(
             self,
             **parts,
+            decisions={name: found[part] for name, found in self.decisions.items()},
             cut_index=self.cut_index[inside] - np.array([0, start]),
             cut_states=self.cut_states[inside],
         )
@@ -145,6 +177,10 @@ class Rollout:
         }
         return cls(
             **joined,
+            decisions={
+                name: Decisions.concatenate([r.decisions[name] for r in rollouts])
+                for name in rollouts[0].decisions
+            },
             cut_index=np.concatenate(cuts),
             cut_states=np.concatenate([r.cut_states for r in rollouts]),
             stats=stats,

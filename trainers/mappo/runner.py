@@ -8,6 +8,7 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.metrics import (
+    ALL_MODULES,
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_SAMPLED_LIFETIME,
     NUM_ENV_STEPS_SAMPLED,
@@ -15,8 +16,8 @@ from ray.rllib.utils.metrics import (
 )
 
 from configs.errors import GrandmodelError
-from policies.sequential import SequentialPolicy
-from trainers.mappo.modules import POLICY
+from policies.actor import Actor
+from trainers.mappo.plan import TeamPlan
 from trainers.mappo.rollout import Rollout, RolloutFailure
 from trainers.mappo.sampler import Sampler, make_environment
 
@@ -24,10 +25,12 @@ from trainers.mappo.sampler import Sampler, make_environment
 class BatchedEnvRunner(MultiAgentEnvRunner):
     """Samples `Rollout`s. RLlib's per-row paths (episodes, connectors, callbacks) are not used.
 
-    `config.env_config` holds make, kwargs, seed and stagger.
+    `config.env_config` holds make, stages (keyword arguments of each), seed, stagger and
+    sequence_length; `config.plan` says who acts by which module.
     """
 
     sampler: Sampler | None = None
+    stage: int = 0  # of the curriculum
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -39,19 +42,27 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
     def make_env(self) -> None:
         options = self.config.env_config
+        kwargs = options["stages"][self.stage]
         self.num_envs = self.config.num_envs_per_env_runner
         worker = self.worker_index or 0
         seed = options["seed"]
-        env = make_environment(options["make"], self.num_envs, seed, options["kwargs"])
-        self.sampler = Sampler(env, seed, worker, options["stagger"])
+        env = make_environment(options["make"], self.num_envs, seed, kwargs)
+        self.sampler = Sampler(
+            env, self.plan, seed, worker, options["stagger"], options["sequence_length"]
+        )
+
+    @property
+    def plan(self) -> TeamPlan:
+        plan: TeamPlan = self.config.plan
+        return plan
 
     def get_spaces(self) -> dict[str, Any]:
         spaces = (self.config.observation_space, self.config.action_space)
-        return {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces, POLICY: spaces}
+        names = (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES)
+        return dict.fromkeys((*names, *(actor.name for actor in self.plan.actors)), spaces)
 
-    def _policy(self) -> SequentialPolicy:
-        policy: SequentialPolicy = self.module[POLICY].policy
-        return policy
+    def _actors(self) -> dict[str, Actor]:
+        return {actor.name: self.module[actor.name].actor for actor in self.plan.actors}
 
     def _sample(
         self,
@@ -76,7 +87,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         episodes = 0
         try:
             while not rollouts or (num_episodes is not None and episodes < num_episodes):
-                rollout = self.sampler.sample(self._policy(), length, explore)
+                rollout = self.sampler.sample(self._actors(), length, explore)
                 episodes += rollout.stats.episodes
                 rollouts.append(rollout)
         except GrandmodelError as error:
@@ -91,24 +102,45 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         log = self.metrics.log_value
         log(NUM_ENV_STEPS_SAMPLED, env_steps, reduce="sum")
         log(NUM_ENV_STEPS_SAMPLED_LIFETIME, env_steps, reduce="lifetime_sum", with_throughput=True)
-        log((NUM_AGENT_STEPS_SAMPLED, POLICY), agent_steps, reduce="sum")
-        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, POLICY), agent_steps, reduce="lifetime_sum")
+        log((NUM_AGENT_STEPS_SAMPLED, ALL_MODULES), agent_steps, reduce="sum")
+        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, ALL_MODULES), agent_steps, reduce="lifetime_sum")
 
-    def sample_at(self, iteration: int) -> tuple[list[Rollout | RolloutFailure], Any]:
-        """One rollout for the training's iteration after `iteration`, and the metrics of it."""
+    def sample_at(
+        self, iteration: int, stage: int = 0
+    ) -> tuple[list[Rollout | RolloutFailure], Any]:
+        """One rollout for the training's iteration after `iteration`, and the metrics of it.
+
+        In `stage` of the curriculum: given each time, so that a runner built anew cannot
+        sample in another than the training is in.
+        """
         if self.sampler is not None:
+            self._enter(stage)
             self.sampler.begin_at(iteration)
         return self.sample(), self.get_metrics()
+
+    def _enter(self, stage: int) -> None:
+        if stage == self.stage:
+            return
+        self._close()
+        self.stage = stage
+        self.make_env()
+        self.env = self.sampler.env if self.sampler is not None else None
+
+    def _close(self) -> None:
+        close = getattr(self.env, "close", None)
+        if close is not None:
+            close()
 
     def get_metrics(self) -> Any:
         return self.metrics.reduce()
 
     def simulator_state(self) -> dict[str, Any] | None:
         """The sampler's state. Apart from `get_state`, which RLlib copies between runners."""
-        return None if self.sampler is None else self.sampler.state_dict()
+        return None if self.sampler is None else self.sampler.state_dict() | {"stage": self.stage}
 
     def load_simulator_state(self, state: dict[str, Any]) -> None:
         if self.sampler is not None:
+            self._enter(int(state["stage"]))
             self.sampler.load_state(state)
 
     def assert_healthy(self) -> None:
@@ -116,4 +148,5 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             raise RuntimeError("runner without an environment or a module")
 
     def stop(self) -> None:
+        self._close()
         self.sampler = self.env = None

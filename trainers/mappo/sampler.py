@@ -1,4 +1,4 @@
-"""Steps a batched environment with the sequential policy and records a rollout."""
+"""Steps batched environments with a team's actors and records a rollout."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from configs.errors import TrainingError
-from envs.batched import BatchedEnv
-from policies.sequential import SequentialPolicy
-from signals.noise import JointNoise, derive_seeds
-from trainers.mappo.rollout import EpisodeStats, Rollout
+from policies.actor import Actor
+from signals.noise import derive_seeds
+from trainers.mappo.faces import Face, face_of
+from trainers.mappo.plan import TeamPlan
+from trainers.mappo.rollout import Decisions, EpisodeStats, Rollout
+
+Actors = Mapping[str, Actor]
 
 # Purposes that seeds are derived for: episodes and decisions share no bits.
 _EPISODES, _DECISIONS = 1, 2
 
 
-def make_environment(make: str, num_envs: int, seed: int, kwargs: Mapping[str, Any]) -> BatchedEnv:
-    """Call the function `make` ("package.module:function") for a batched environment."""
+def make_environment(make: str, num_envs: int, seed: int, kwargs: Mapping[str, Any]) -> Any:
+    """Call the function `make` ("package.module:function") for a batched environment.
+
+    Returns a `BatchedEnv` of one of our layers, or a `TeamEnv`.
+    """
     module_name, _, function_name = make.partition(":")
     if not module_name or not function_name:
         raise TrainingError(
@@ -36,7 +43,7 @@ def make_environment(make: str, num_envs: int, seed: int, kwargs: Mapping[str, A
         raise TrainingError(
             f"environment '{make}': there is no module '{error.name}'; name an importable module"
         ) from error
-    factory: Callable[..., BatchedEnv] | None = getattr(module, function_name, None)
+    factory: Callable[..., Any] | None = getattr(module, function_name, None)
     if factory is None:
         raise TrainingError(f"environment '{make}': module '{module_name}' has no such function")
     env = factory(num_envs=num_envs, seed=seed, **kwargs)
@@ -51,21 +58,35 @@ class Sampler:
     """N environments, their running episodes, and the counters that key the noise.
 
     `seed` and `worker` give every environment its own stream of episodes and of
-    decisions; no two workers share one.
+    decisions; no two workers share one. What actors remember is recorded every
+    `sequence_length` steps.
     """
 
-    def __init__(self, env: BatchedEnv, seed: int, worker: int, stagger: int = 0) -> None:
+    def __init__(
+        self,
+        env: Any,
+        plan: TeamPlan,
+        seed: int,
+        worker: int = 0,
+        stagger: int = 0,
+        sequence_length: int = 1,
+    ) -> None:
         self.env = env
+        self.plan = plan
+        self.face: Face = face_of(env, plan)
         self._stagger = stagger
-        self._noise = JointNoise(env.layout)
+        self._sequence_length = sequence_length
+        self._noise = plan.noise()
         self._source = (seed, worker)
         self._derive(0)
-        self._names = [agent.name for agent in env.layout.agents]
         self._term_names: tuple[str, ...] = getattr(env, "reward_term_names", ())
         self._decisions = 0
         self._started = False
-        self._returns = np.zeros((env.num_envs, len(self._names)))
+        self._returns = np.zeros((env.num_envs, len(plan.agents)))
         self._lengths = np.zeros(env.num_envs, dtype=np.int64)
+        self._begins = np.ones(env.num_envs, dtype=np.bool_)
+        self._actions = np.zeros((env.num_envs, plan.layout.action_width), dtype=np.float32)
+        self._memory: dict[str, Tensor] = {}
 
     def begin_at(self, iteration: int) -> None:
         """Begin, if it has not begun, as a runner built in place of a lost one at `iteration`.
@@ -82,56 +103,23 @@ class Sampler:
         self._episode_seeds = derive_seeds(*self._source, _EPISODES, *place, count=count)
         self._noise_seeds = derive_seeds(*self._source, _DECISIONS, *place, count=count)
 
-    def sample(self, policy: SequentialPolicy, length: int, explore: bool = True) -> Rollout:
+    def sample(self, actors: Actors, length: int, explore: bool = True) -> Rollout:
         """`length` steps of every environment, episodes that end reset within."""
         if not self._started:
-            self._start(policy, explore)
-        env, count = self.env, self.env.num_envs
-        buffers = self._allocate(length)
-        cut_index: list[NDArray[np.int64]] = []
-        cut_states = [np.empty((0, env.layout.state_width), dtype=np.float32)]
-        stats = EpisodeStats(steps=length * count)
+            self._start(actors, explore)
+        face = self.face
+        record = _Record(self.plan, self.env, actors, length, self._sequence_length)
+        stats = EpisodeStats(steps=length * self.env.num_envs)
         for t in range(length):
-            buffers["rows"][t] = env.rows
-            buffers["states"][t] = env.states
-            buffers["latent"][t], buffers["log_prob"][t] = self._step(policy, explore)
-            for name in ("rewards", "targets", "terminations", "truncations"):
-                buffers[name][t] = getattr(env, name)
+            record.before(t, face, self._begins, self._memory)
+            self._step(actors, explore, record, t)
+            record.after(t, face)
             self._count_terms(stats)
-            if t == length - 1:
-                buffers["last_states"] = env.states.copy()
-            cut = np.flatnonzero(env.truncations & ~env.terminations)
-            if cut.size:
-                cut_index.append(np.stack([np.full_like(cut, t), cut], axis=1))
-                cut_states.append(env.states[cut])
-            self._finish(env.terminations | env.truncations, stats)
-        self._count_rewards(stats, buffers["rewards"])
-        return Rollout(
-            **buffers,
-            cut_index=np.concatenate([np.empty((0, 2), dtype=np.int64), *cut_index]),
-            cut_states=np.concatenate(cut_states),
-            stats=stats,
-        )
+            self._finish(face.ended, stats)
+        self._count_rewards(stats, record.rewards)
+        return record.rollout(stats)
 
-    def _allocate(self, length: int) -> dict[str, Any]:
-        env, layout = self.env, self.env.layout
-
-        def floats(width: int) -> NDArray[np.float32]:
-            return np.empty((length, env.num_envs, width), dtype=np.float32)
-
-        flags = np.empty((2, length, env.num_envs), dtype=np.bool_)
-        return {
-            "rows": floats(layout.row_width),
-            "states": floats(layout.state_width),
-            "latent": floats(layout.action_width),
-            "log_prob": floats(len(layout.agents)),
-            "rewards": floats(len(layout.agents)),
-            "targets": floats(env.targets.shape[1]),
-            "terminations": flags[0],
-            "truncations": flags[1],
-        }
-
-    def _start(self, policy: SequentialPolicy, explore: bool) -> None:
+    def _start(self, actors: Actors, explore: bool) -> None:
         """Begin all episodes, each `stagger / N` steps after the one before it.
 
         Episodes of one length begun together would end together for ever, and a
@@ -139,6 +127,11 @@ class Sampler:
         """
         self.env.reset(seeds=self._episode_seeds)
         self._started = True
+        self._memory = {
+            name: torch.zeros(self.env.num_envs, actor.memory_width)
+            for name, actor in actors.items()
+            if actor.memory_width
+        }
         self._check("after reset")
         if self._stagger == 0:
             return
@@ -148,25 +141,37 @@ class Sampler:
             mask = begin == step
             if step and mask.any():
                 self._restart(mask)
-            self._step(policy, explore)
-            self._finish(self.env.terminations | self.env.truncations, unused)
+            self._step(actors, explore)
+            self._finish(self.face.ended, unused)
 
     def _step(
-        self, policy: SequentialPolicy, explore: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One joint decision of every environment; (latent, log_prob)."""
+        self, actors: Actors, explore: bool, record: _Record | None = None, t: int = 0
+    ) -> None:
+        """One joint decision of every environment, written into `record` at step `t`."""
         noise = None
         if explore:
             steps = np.full(self.env.num_envs, self._decisions, dtype=np.int64)
             noise = torch.from_numpy(self._noise(self._noise_seeds, steps))
+        rows, masks = torch.from_numpy(self.env.rows), torch.from_numpy(self.face.masks)
         with torch.no_grad():
-            acted = policy.act(torch.from_numpy(self.env.rows), noise)
+            for actor in self.plan.actors:
+                acted = actors[actor.name].act(
+                    rows[:, actor.rows],
+                    None if noise is None else noise[:, actor.noise],
+                    masks[:, actor.masks] if actor.mask_width else None,
+                    self._memory.get(actor.name),
+                )
+                self._actions[:, actor.actions] = acted.actions.numpy()
+                if acted.memory is not None:
+                    self._memory[actor.name] = acted.memory
+                if record is not None:
+                    record.decided(actor.name, t, acted.latent, acted.log_prob)
         self._decisions += 1
-        self.env.step(acted.actions.numpy())
+        self.env.step(self._actions)
+        self._begins[:] = False
         self._lengths += 1
         self._returns += self.env.rewards
         self._check(f"at step {self._decisions} of the run")
-        return acted.latent.numpy(), acted.log_prob.numpy()
 
     def _finish(self, ended: NDArray[np.bool_], stats: EpisodeStats) -> None:
         """Record the episodes that ended and begin the next ones."""
@@ -177,7 +182,7 @@ class Sampler:
         returns = self._returns[ended]
         found = {"return": float(returns.mean(axis=1).sum())}
         found["length"] = float(self._lengths[ended].sum())
-        for k, name in enumerate(self._names):
+        for k, name in enumerate(self.plan.agents):
             found[f"return/{name}"] = float(returns[:, k].sum())
         metrics = self.env.episode_metrics[ended].sum(axis=0)
         found.update(zip(self.env.metric_names, map(float, metrics), strict=True))
@@ -189,29 +194,32 @@ class Sampler:
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         self._returns[mask] = 0.0
         self._lengths[mask] = 0
+        self._begins[mask] = True
+        for memory in self._memory.values():
+            memory[torch.from_numpy(mask)] = 0.0
         self.env.reset(mask)
 
     def _count_terms(self, stats: EpisodeStats) -> None:
         """Sum the reward's terms, where the environment offers `reward_terms` [N, terms]."""
         if not self._term_names:
             return
-        totals = np.asarray(getattr(self.env, "reward_terms")).sum(axis=0)  # noqa: B009
+        totals = np.asarray(self.env.reward_terms).sum(axis=0)
         for name, value in zip(self._term_names, totals, strict=True):
             key = f"term/{name}"
             stats.step_sums[key] = stats.step_sums.get(key, 0.0) + float(value)
 
     def _count_rewards(self, stats: EpisodeStats, rewards: NDArray[np.float32]) -> None:
         totals = rewards.sum(axis=(0, 1), dtype=np.float64)
-        for name, value in zip(self._names, totals, strict=True):
+        for name, value in zip(self.plan.agents, totals, strict=True):
             stats.step_sums[f"reward/{name}"] = float(value)
 
     def _check(self, when: str) -> None:
         """Stop at the first non-finite number, where it can still be placed."""
-        env, layout = self.env, self.env.layout
+        env, plan = self.env, self.plan
         for what, values, names in (
-            ("reward of agent", env.rewards, self._names),
-            ("observation column", env.rows, [c.name for c in layout.columns]),
-            ("state column", env.states, [c.name for c in layout.state_columns]),
+            ("reward of agent", env.rewards, plan.agents),
+            ("observation column", env.rows, plan.columns),
+            ("state column", env.states, plan.environment_state_columns),
         ):
             if np.isfinite(values).all():
                 continue
@@ -222,13 +230,15 @@ class Sampler:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next rollout depends on, the policy apart."""
+        """Everything that the next rollout depends on, the actors apart."""
         return {
             "simulator": self.env.state_dict() if self._started else None,
             "begun": self._begun,
             "decisions": self._decisions,
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
+            "begins": self._begins.copy(),
+            "memory": {name: value.numpy().copy() for name, value in self._memory.items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -245,3 +255,96 @@ class Sampler:
         self._decisions = int(state["decisions"])
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
+        self._begins[:] = state["begins"]
+        self._memory = {name: torch.from_numpy(v.copy()) for name, v in state["memory"].items()}
+
+
+class _Record:
+    """The arrays of a rollout while it is sampled."""
+
+    def __init__(
+        self, plan: TeamPlan, env: Any, actors: Actors, length: int, sequence_length: int
+    ) -> None:
+        count, agents = env.num_envs, len(plan.agents)
+
+        def floats(width: int, steps: int = length) -> NDArray[np.float32]:
+            return np.empty((steps, count, width), dtype=np.float32)
+
+        def flags(width: int) -> NDArray[np.bool_]:
+            return np.empty((length, count, width), dtype=np.bool_)
+
+        self._plan = plan
+        self._env = env
+        self._sequence_length = sequence_length
+        self._decisions = {
+            actor.name: Decisions(
+                rows=floats(actor.row_width),
+                masks=flags(actor.mask_width),
+                latent=floats(actor.action_width),
+                log_prob=floats(actor.agent_count),
+                memory=floats(actors[actor.name].memory_width, -(-length // sequence_length)),
+                targets=floats(actors[actor.name].supervised),
+            )
+            for actor in plan.actors
+        }
+        self.states = floats(plan.state_width)
+        self.rewards = floats(agents)
+        self._alive, self._terminations, self._truncations = (flags(agents) for _ in range(3))
+        self._begins = np.empty((length, count), dtype=np.bool_)
+        self._cut_index = [np.empty((0, 2), dtype=np.int64)]
+        self._cut_states = [np.empty((0, plan.state_width), dtype=np.float32)]
+
+    def before(
+        self, t: int, face: Face, begins: NDArray[np.bool_], memory: Mapping[str, Tensor]
+    ) -> None:
+        """What is seen before the decision of step `t`."""
+        self.states[t] = self._plan.critic_rows(self._env, face.alive)
+        self._alive[t] = face.alive
+        self._begins[t] = begins
+        for actor in self._plan.actors:
+            into = self._decisions[actor.name]
+            into.rows[t] = self._env.rows[:, actor.rows]
+            into.masks[t] = face.masks[:, actor.masks]
+            if t % self._sequence_length == 0 and actor.name in memory:
+                into.memory[t // self._sequence_length] = memory[actor.name].numpy()
+
+    def decided(self, name: str, t: int, latent: Tensor, log_prob: Tensor) -> None:
+        """What the actor `name` chose in step `t`."""
+        into = self._decisions[name]
+        into.latent[t], into.log_prob[t] = latent.numpy(), log_prob.numpy()
+
+    def after(self, t: int, face: Face) -> None:
+        """What step `t` led to, before any reset."""
+        self.rewards[t] = self._env.rewards
+        self._terminations[t], self._truncations[t] = face.terminations, face.truncations
+        for actor in self._plan.actors:
+            into = self._decisions[actor.name].targets
+            if into.shape[-1]:
+                into[t] = self._env.targets
+        truncated = face.truncations & ~face.terminations
+        cut = np.flatnonzero(truncated.any(axis=1))
+        last = t == len(self.rewards) - 1
+        if not (cut.size or last):
+            return
+        states = self._plan.critic_rows(self._env, face.alive | truncated)
+        if cut.size:
+            self._cut_index.append(np.stack([np.full_like(cut, t), cut], axis=1))
+            self._cut_states.append(states[cut])
+        if last:
+            self._last_states = states.copy()
+
+    def rollout(self, stats: EpisodeStats) -> Rollout:
+        """What was recorded."""
+        return Rollout(
+            decisions=self._decisions,
+            states=self.states,
+            rewards=self.rewards,
+            alive=self._alive,
+            begins=self._begins,
+            terminations=self._terminations,
+            truncations=self._truncations,
+            last_states=self._last_states,
+            cut_index=np.concatenate(self._cut_index),
+            cut_states=np.concatenate(self._cut_states),
+            stats=stats,
+        )

@@ -1,0 +1,257 @@
+"""Who acts by which network: a layout and a configuration, cut into modules and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.actors import ActorConfig
+from configs.errors import TrainingError
+from configs.mappo import CriticInput, MappoConfig, Sharing
+from policies.actor import Actor
+from policies.critic import CentralCritic
+from policies.group import GroupActor
+from policies.sequential import SequentialPolicy
+from signals.layout import LayerLayout
+from signals.noise import JointNoise, TeamNoise
+from signals.sequence import sequential_layout
+from signals.team import GroupLayout, TeamLayout
+
+POLICY = "policy"  # the one actor of a layer
+CRITIC = "critic"
+
+Noise = Callable[[NDArray[np.uint64], NDArray[np.int64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ActorPlan:
+    """One module: the agents it acts for, where they lie, and how it is built.
+
+    agents: where its agents lie among all; rows, actions, noise, masks: where theirs
+    lie in the flat rows of the team. seed: of its weights.
+    """
+
+    name: str
+    layout: LayerLayout | GroupLayout
+    sharing: Sharing
+    config: ActorConfig
+    seed: int
+    agents: slice
+    rows: slice
+    actions: slice
+    noise: slice
+    masks: slice
+
+    def build(self) -> Actor:
+        """The network, with the weights that `seed` gives."""
+        if isinstance(self.layout, LayerLayout):
+            return SequentialPolicy(self.layout, self.config, self.seed)
+        if self.sharing == "sequential":
+            return SequentialPolicy(sequential_layout(self.layout), self.config, self.seed)
+        return GroupActor(self.layout, self.config, self.sharing, self.seed)
+
+    @property
+    def agent_count(self) -> int:
+        return _width(self.agents)
+
+    @property
+    def row_width(self) -> int:
+        return _width(self.rows)
+
+    @property
+    def action_width(self) -> int:
+        return _width(self.actions)
+
+    @property
+    def mask_width(self) -> int:
+        return _width(self.masks)
+
+
+@dataclass(frozen=True)
+class TeamPlan:
+    """All modules of a training, and what its critic reads.
+
+    agents: every agent's name, in the order of rewards. columns, state_columns: names
+    of the numbers in a row of observations and in what the critic reads.
+    """
+
+    name: str
+    layout: LayerLayout | TeamLayout
+    agents: tuple[str, ...]
+    actors: tuple[ActorPlan, ...]
+    critic_input: CriticInput
+    columns: tuple[str, ...]
+    state_columns: tuple[str, ...]
+
+    @property
+    def row_width(self) -> int:
+        return self.layout.row_width
+
+    @property
+    def state_width(self) -> int:
+        """Numbers that the critic reads."""
+        return len(self.state_columns)
+
+    @property
+    def environment_state_columns(self) -> tuple[str, ...]:
+        """Names of the numbers in the environment's own state."""
+        if isinstance(self.layout, LayerLayout):
+            return self.state_columns
+        return tuple(f"state.{k}" for k in range(self.layout.state_width))
+
+    @property
+    def has_memory(self) -> bool:
+        return any(actor.config.memory != "none" for actor in self.actors)
+
+    def noise(self) -> Noise:
+        """The noise of joint decisions, one row of the actors' lanes per environment."""
+        if isinstance(self.layout, LayerLayout):
+            return JointNoise(self.layout)
+        beta = tuple(
+            actor.name
+            for actor in self.actors
+            if actor.sharing != "sequential" and actor.config.bounded == "beta"
+        )
+        return TeamNoise(self.layout, uniform=beta)
+
+    def build_critic(self, config: MappoConfig) -> CentralCritic:
+        return CentralCritic(self.state_width, len(self.agents), config.critic, config.seed)
+
+    def critic_rows(self, env: Any, present: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        """What the critic reads of `env` now: float32 [N, state_width].
+
+        present: bool [N, A], the agents that the row is about; None is all. An array of
+        the environment's own, or a new one.
+        """
+        if self.critic_input == "state":
+            states: NDArray[np.float32] = env.states
+            return states
+        flags = np.ones((env.num_envs, len(self.agents)), np.float32)
+        if present is not None:
+            flags[:] = present
+        parts = [env.states] if self.critic_input == "both" else []
+        return np.concatenate([*parts, env.rows, flags], axis=1)
+
+
+def _width(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def plan_training(layout: LayerLayout | TeamLayout, config: MappoConfig) -> TeamPlan:
+    """The modules that `config` asks for on `layout`.
+
+    Raises:
+        TrainingError: the two do not go together; the message says why and what would.
+    """
+    if isinstance(layout, LayerLayout):
+        return _plan_layer(layout, config)
+    return _plan_team(layout, config)
+
+
+def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
+    if config.groups:
+        raise TrainingError(
+            f"mappo.groups names {', '.join(config.groups)}: the agents of layer "
+            f"'{layout.layer}' act in order by one policy; leave mappo.groups out"
+        )
+    if config.policy.memory != "none":
+        raise TrainingError(
+            f"mappo.policy.memory={config.policy.memory}: the sequential policy of layer "
+            f"'{layout.layer}' has no memory; expected none"
+        )
+    actor = ActorPlan(
+        name=POLICY,
+        layout=layout,
+        sharing="sequential",
+        config=config.policy,
+        seed=config.seed,
+        agents=slice(0, len(layout.agents)),
+        rows=slice(0, layout.row_width),
+        actions=slice(0, layout.action_width),
+        noise=slice(0, layout.noise_width),
+        masks=slice(0, 0),
+    )
+    return TeamPlan(
+        name=layout.layer,
+        layout=layout,
+        agents=tuple(agent.name for agent in layout.agents),
+        actors=(actor,),
+        critic_input="state",
+        columns=tuple(column.name for column in layout.columns),
+        state_columns=tuple(column.name for column in layout.state_columns),
+    )
+
+
+def _plan_team(layout: TeamLayout, config: MappoConfig) -> TeamPlan:
+    actors = tuple(_plan_group(layout, config, k) for k in range(len(layout.groups)))
+    kind = _critic_input(layout, config.critic.input)
+    columns = tuple(
+        f"{agent}.{column}"
+        for group in layout.groups
+        for agent in group.agents
+        for column in group.columns
+    )
+    state = tuple(f"state.{k}" for k in range(layout.state_width))
+    seen = columns + tuple(f"{agent}.alive" for agent in layout.agent_names)
+    read = {"state": state, "observations": seen, "both": state + seen}
+    return TeamPlan(
+        name=layout.name,
+        layout=layout,
+        agents=layout.agent_names,
+        actors=actors,
+        critic_input=kind,
+        columns=columns,
+        state_columns=read[kind],
+    )
+
+
+def _plan_group(layout: TeamLayout, config: MappoConfig, k: int) -> ActorPlan:
+    group = layout.groups[k]
+    if group.name == CRITIC:
+        raise TrainingError(f"a group named '{CRITIC}': the critic has that name; choose another")
+    own = config.groups.get(group.name)
+    sharing = own.sharing if own is not None and own.sharing is not None else config.sharing
+    policy = own.policy if own is not None and own.policy is not None else config.policy
+    if sharing == "sequential":
+        _check_sequential(group, policy)
+    return ActorPlan(
+        name=group.name,
+        layout=group,
+        sharing=sharing,
+        config=policy,
+        seed=config.seed + k,  # groups of one shape begin with weights of their own
+        agents=layout.agent_slices[k],
+        rows=layout.row_slices[k],
+        actions=layout.action_slices[k],
+        noise=layout.noise_slices[k],
+        masks=layout.mask_slices[k],
+    )
+
+
+def _check_sequential(group: GroupLayout, config: ActorConfig) -> None:
+    wrong = []
+    if config.memory != "none":
+        wrong.append(f"memory={config.memory} (expected none)")
+    if config.bounded == "beta":
+        wrong.append("bounded=beta (expected squashed)")
+    if wrong:
+        raise TrainingError(
+            f"group '{group.name}' with sharing=sequential and {' and '.join(wrong)}: its agents "
+            "act by one feed-forward network; change these or choose sharing=shared or per_agent"
+        )
+    sequential_layout(group)
+
+
+def _critic_input(layout: TeamLayout, asked: CriticInput) -> CriticInput:
+    if asked == "auto":
+        return "state" if layout.state_width else "observations"
+    if asked != "observations" and not layout.state_width:
+        raise TrainingError(
+            f"mappo.critic.input={asked}: '{layout.name}' has no state(); "
+            "expected observations or auto"
+        )
+    return asked

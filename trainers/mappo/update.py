@@ -1,0 +1,423 @@
+"""The MAPPO update: several actors, one critic over the state, minibatches in lockstep.
+
+Runs without RLlib: rollouts in, steps of the optimizers done, figures out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from configs.errors import TrainingError
+from configs.mappo import MappoConfig
+from policies.actor import Actor
+from policies.critic import CentralCritic
+from policies.gae import generalized_advantages
+from trainers.mappo.plan import CRITIC, ActorPlan, TeamPlan
+from trainers.mappo.rollout import Rollout
+
+Rows = dict[str, Tensor]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MEMORY = "memory"  # the one array of a unit without a time axis
+_ADVANTAGE_EPSILON = 1e-8
+_KL_TOLERANCE = 1.5  # Spinning Up's PPO: an epoch may overshoot its target by half
+
+
+def alone(values: Tensor) -> Tensor:
+    """The mean over learners where there is one."""
+    return values
+
+
+def build_optimizer(name: str, parameters: list[Tensor], settings: MappoConfig) -> torch.optim.Adam:
+    """Adam for the module `name`."""
+    return torch.optim.Adam(
+        parameters, lr=base_rate(name, settings), eps=settings.adam_epsilon, fused=True
+    )
+
+
+def base_rate(name: str, settings: MappoConfig) -> float:
+    """The learning rate of the module `name` before any decay."""
+    if name == CRITIC and settings.critic_learning_rate is not None:
+        return settings.critic_learning_rate
+    return settings.learning_rate
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One iteration's rows by module, unit first, and how many units there are.
+
+    A unit is what a minibatch draws: a step of an environment (arrays [U, ...]), or
+    where some actor has a memory a sequence of L steps (arrays [U, L, ...]). Every
+    module sees the same units in the same order.
+    """
+
+    rows: dict[str, Rows]
+    units: int
+    sequences: bool
+
+    def draw(self, name: str, index: Tensor, in_time: bool) -> Rows:
+        """The units `index` [B] of one module: [L, B, ...] where `in_time`, else [B x L, ...]."""
+        found = {key: value[index] for key, value in self.rows[name].items()}
+        if not self.sequences:
+            return found
+        return {
+            key: value if key == _MEMORY else _turn(value, in_time) for key, value in found.items()
+        }
+
+
+def _turn(value: Tensor, in_time: bool) -> Tensor:
+    return value.transpose(0, 1) if in_time else value.flatten(0, 1)
+
+
+class Update:
+    """All epochs over one iteration's rollouts.
+
+    averaged: the mean of a tensor over all learners. Learners draw equally many
+    minibatches, and what is averaged over a batch (moments of returns and
+    advantages, gradients, KL) is averaged over all of them, so that their weights
+    stay the same.
+    """
+
+    def __init__(
+        self,
+        plan: TeamPlan,
+        settings: MappoConfig,
+        actors: Mapping[str, Actor],
+        critic: CentralCritic,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        averaged: Callable[[Tensor], Tensor] = alone,
+    ) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.actors = actors
+        self.critic = critic
+        self.optimizers = optimizers
+        self._averaged = averaged
+        self._modules: dict[str, torch.nn.Module] = {CRITIC: critic, **actors}
+        self._parameters = {
+            name: [p for p in self._modules[name].parameters() if p.requires_grad]
+            for name in sorted(self._modules)
+        }
+        self._device = next(critic.parameters()).device
+        self._evaluate = {name: self._compiled(actor.evaluate) for name, actor in actors.items()}
+        self._value = self._compiled(critic.forward)
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._entropy_coefficient = settings.entropy_coefficient
+
+    def _compiled(self, function: Callable[P, R]) -> Callable[P, R]:
+        if not self.settings.compile:
+            return function
+        return torch.compile(function)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        if self.settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+    def run(self, rollout: Rollout, progress: float, number: int) -> dict[str, float]:
+        """Train on `rollout`; returns means over minibatches, by name.
+
+        progress: the share of the budget used, which drives the decays. number: of
+        this update in the run, which seeds the order of rows.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite.
+        """
+        self._set_rates(progress)
+        self._sums, self._steps = {}, 0
+        batch, found = self._prepare(rollout)
+        found["epochs"] = float(self._run_epochs(batch, number))
+        found["progress"] = progress
+        return self._figures(found, number)
+
+    def _set_rates(self, progress: float) -> None:
+        left = max(0.0, 1.0 - progress)
+        rate_share = left if self.settings.learning_rate_decay == "linear" else 1.0
+        entropy_share = left if self.settings.entropy_decay == "linear" else 1.0
+        self._entropy_coefficient = self.settings.entropy_coefficient * entropy_share
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = base_rate(name, self.settings) * rate_share
+
+    # ---------------------------------------------------------------- the batch
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout) -> tuple[_Batch, dict[str, float]]:
+        """Values, advantages and normalised targets; rows by module."""
+        settings, critic = self.settings, self.critic
+        alive = None if rollout.alive.all() else self._tensor(rollout.alive)
+        states = self._tensor(rollout.states)
+        values, advantages = self._advantages(rollout, states, alive)
+        returns = advantages + values
+        found = {"explained_variance": _explained_variance(values, returns, alive)}
+        if settings.critic.value_norm:
+            mean, variance = self._moments(returns, alive)
+            critic.norm.update(mean, variance, settings.epochs * settings.minibatches)
+            returns = critic.norm.normalize(returns)
+        rows = {CRITIC: {"states": states, "returns": returns}}
+        if alive is not None:
+            rows[CRITIC]["alive"] = alive
+        for actor in self.plan.actors:
+            rows[actor.name] = self._actor_rows(actor, rollout, advantages, alive)
+        return self._batch(rows, rollout), found
+
+    def _batch(self, rows: dict[str, Rows], rollout: Rollout) -> _Batch:
+        """Arrays [T, N, ...] of all modules as units."""
+        sequences = self.plan.has_memory
+        length = self.settings.sequence_length if sequences else 1
+        units = {
+            name: {
+                key: _sequences(value, length) if sequences else value.flatten(0, 1)
+                for key, value in part.items()
+            }
+            for name, part in rows.items()
+        }
+        for name, actor in self.actors.items():
+            if actor.memory_width:
+                memory = self._tensor(rollout.decisions[name].memory)
+                units[name][_MEMORY] = memory.flatten(0, 1)
+        return _Batch(units, rollout.env_steps() // length, sequences)
+
+    def _advantages(
+        self, rollout: Rollout, states: Tensor, alive: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(values, advantages), each [T, N, A], in the reward's scale."""
+        settings, critic = self.settings, self.critic
+        rewards = self._tensor(rollout.rewards)
+        if settings.reward == "team":
+            rewards = _team_reward(rewards, alive)
+        values = critic.values(states)
+        next_values = torch.cat(
+            [values[1:], critic.values(self._tensor(rollout.last_states))[None]]
+        )
+        if len(rollout.cut_index):
+            t, n = self._tensor(rollout.cut_index).unbind(1)
+            next_values[t, n] = critic.values(self._tensor(rollout.cut_states))
+        advantages = generalized_advantages(
+            rewards,
+            values,
+            next_values,
+            self._tensor(rollout.terminations),
+            self._tensor(rollout.truncations),
+            settings.gamma,
+            settings.gae_lambda,
+        )
+        return values, advantages
+
+    def _actor_rows(
+        self, actor: ActorPlan, rollout: Rollout, advantages: Tensor, alive: Tensor | None
+    ) -> Rows:
+        decisions = rollout.decisions[actor.name]
+        own = advantages[..., actor.agents]
+        mine = None if alive is None else alive[..., actor.agents]
+        rows = {
+            name: self._tensor(getattr(decisions, name))
+            for name in ("rows", "latent", "log_prob", "targets")
+        }
+        rows["advantages"] = self._normalized(own, mine)
+        if mine is not None:
+            rows["alive"] = mine
+        if actor.mask_width:
+            rows["masks"] = self._tensor(decisions.masks)
+        if self.actors[actor.name].memory_width:
+            rows["begins"] = self._tensor(rollout.begins)
+        return rows
+
+    def _normalized(self, advantages: Tensor, alive: Tensor | None) -> Tensor:
+        kind = self.settings.normalize_advantages
+        if kind == "none":
+            return advantages
+        mean, variance = self._moments(advantages, alive, pooled=kind == "group")
+        deviation = variance.sqrt() + _ADVANTAGE_EPSILON
+        return (advantages - mean.float()) / deviation.float()
+
+    def _moments(
+        self, values: Tensor, alive: Tensor | None, pooled: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance over steps and environments (pooled: and agents), and learners.
+
+        values, alive: [T, N, A]. Returns float64 [A] each, or [1] pooled; 0 and 1 for
+        an agent that never acted.
+        """
+        wide = values.double().flatten(0, 1)
+        weight = torch.ones_like(wide) if alive is None else alive.flatten(0, 1).double()
+        sums = torch.stack([weight, wide * weight, wide * wide * weight]).sum(1)
+        if pooled:
+            sums = sums.sum(1, keepdim=True)
+        count, first, second = self._averaged(sums)
+        known = count > 0
+        count = count.clamp(min=torch.finfo(count.dtype).tiny)
+        mean = first / count
+        variance = (second / count - mean * mean).clamp(min=0.0)
+        return mean, torch.where(known, variance, 1.0)
+
+    # ---------------------------------------------------------------- the update
+
+    def _run_epochs(self, batch: _Batch, number: int) -> int:
+        """Train until the epochs are over or the policies have moved past `target_kl`."""
+        settings = self.settings
+        generator = np.random.default_rng((settings.seed, number))
+        for epoch in range(settings.epochs):
+            before = self._kl()
+            for index in self._minibatches(batch, generator):
+                self._minibatch(batch, index)
+            if settings.target_kl is not None:
+                kl = (self._kl() - before) / settings.minibatches
+                if self._averaged(kl).item() > _KL_TOLERANCE * settings.target_kl:
+                    return epoch + 1
+        return settings.epochs
+
+    def _kl(self) -> Tensor:
+        """The sum over minibatches so far of the actors' mean approximate KL."""
+        found = [value for name, value in self._sums.items() if name.split("/")[0] == "kl"]
+        return torch.stack(found).mean() if found else torch.zeros((), device=self._device)
+
+    def _minibatches(self, batch: _Batch, generator: np.random.Generator) -> Iterator[Tensor]:
+        order = generator.permutation(batch.units)
+        for chunk in np.array_split(order, self.settings.minibatches):
+            yield torch.from_numpy(chunk).to(self._device)
+
+    def _minibatch(self, batch: _Batch, index: Tensor) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss = self._critic_loss(batch.draw(CRITIC, index, in_time=False))
+        for name, actor in self.actors.items():
+            rows = batch.draw(name, index, in_time=actor.memory_width > 0)
+            loss = loss + self._actor_loss(name, rows)
+        loss.backward()
+        self._average_gradients()
+        for name, parameters in self._parameters.items():
+            self._clip(name, parameters)
+            self.optimizers[name].step()
+        self._steps += 1
+
+    def _average_gradients(self) -> None:
+        if self._averaged is alone:
+            return
+        parameters = [p for part in self._parameters.values() for p in part]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = self._averaged(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, mean in zip(
+            parameters, flat.split([p.numel() for p in parameters]), strict=True
+        ):
+            parameter.grad = mean.view_as(parameter)
+
+    def _clip(self, name: str, parameters: Sequence[Tensor]) -> None:
+        """Clip the global norm of one module's gradients."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.max_grad_norm, norm)
+        self._add(f"grad_norm_{name}", norm)
+
+    def _critic_loss(self, rows: Rows) -> Tensor:
+        with self._precision():
+            values = self._value(rows["states"])
+        delta = self.settings.critic.huber_delta
+        error = functional.huber_loss(
+            values.float(), rows["returns"], delta=delta, reduction="none"
+        )
+        loss = _mean(error, rows.get("alive"))
+        self._add("value_loss", loss)
+        return self.settings.value_coefficient * loss
+
+    def _actor_loss(self, name: str, rows: Rows) -> Tensor:
+        """The clipped surrogate of each agent (Schulman et al., 2017), averaged over agents."""
+        clip = self.settings.clip
+        with self._precision():
+            out = self._evaluate[name](
+                rows["rows"],
+                rows["latent"],
+                rows.get("masks"),
+                rows.get(_MEMORY),
+                rows.get("begins"),
+            )
+        alive = rows.get("alive")
+        log_ratio = out.log_prob.float() - rows["log_prob"]
+        ratio = torch.exp(log_ratio)
+        advantages = rows["advantages"]
+        surrogate = _mean(
+            torch.min(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages), alive
+        )
+        entropy = _mean(out.entropy.float(), alive)
+        loss = -surrogate - self._entropy_coefficient * entropy
+        tail = "" if len(self.plan.actors) == 1 else f"/{name}"
+        if out.supervised.shape[-1]:
+            squared = _masked_squared_error(out.supervised.float(), rows["targets"])
+            loss = loss + self.settings.supervised_coefficient * squared
+            self._add(f"supervised_loss{tail}", squared)
+        with torch.no_grad():
+            self._add(f"policy_loss{tail}", -surrogate)
+            self._add(f"entropy{tail}", entropy)
+            self._add(f"kl{tail}", _mean(ratio - 1.0 - log_ratio, alive))
+            clipped = ((ratio - 1.0).abs() > clip).float()
+            self._add(f"clip_fraction{tail}", _mean(clipped, alive))
+        return loss
+
+    def _add(self, name: str, value: Tensor) -> None:
+        value = value.detach()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _figures(self, found: dict[str, float], number: int) -> dict[str, float]:
+        """`found` and the means over minibatches; all of them must be finite."""
+        names = list(self._sums)
+        means = torch.stack([self._sums[name].float() for name in names]) / self._steps
+        figures = found | dict(zip(names, means.tolist(), strict=True))
+        for name, value in figures.items():
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"{name}={value} in update {number}: expected a finite number; lower "
+                    "mappo.learning_rate or check the scale of rewards and observations"
+                )
+        return figures
+
+
+def _sequences(values: Tensor, length: int) -> Tensor:
+    """[T, N, ...] -> [T / length x N, length, ...]."""
+    split: Tensor = values.unflatten(0, (-1, length))
+    return split.transpose(1, 2).flatten(0, 1)
+
+
+def _team_reward(rewards: Tensor, alive: Tensor | None) -> Tensor:
+    """The mean over the agents that acted, for each of them: [T, N, A]."""
+    if alive is None:
+        return rewards.mean(-1, keepdim=True).expand_as(rewards)
+    acted = alive.sum(-1, keepdim=True).clamp(min=1)
+    mean: Tensor = (rewards * alive).sum(-1, keepdim=True) / acted
+    return mean.expand_as(rewards)
+
+
+def _mean(values: Tensor, alive: Tensor | None) -> Tensor:
+    """The mean over decisions of agents that were alive; `alive` None is all."""
+    if alive is None:
+        return values.mean()
+    mean: Tensor = torch.where(alive, values, 0.0).sum() / alive.sum().clamp(min=1)
+    return mean
+
+
+def _masked_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error over the targets that are known (not NaN)."""
+    known = torch.isfinite(targets)
+    error = torch.where(known, predictions - torch.nan_to_num(targets), 0.0)
+    return (error * error).sum() / known.sum().clamp(min=1)
+
+
+def _explained_variance(values: Tensor, returns: Tensor, alive: Tensor | None) -> float:
+    """1 - Var(returns - values) / Var(returns), over all agents; 0 for constant returns."""
+    if alive is not None:
+        values, returns = values[alive], returns[alive]
+    variance = returns.var().item()
+    return 0.0 if variance == 0.0 else 1.0 - (returns - values).var().item() / variance
