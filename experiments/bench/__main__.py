@@ -33,8 +33,17 @@ def _envs() -> list[Figure]:
     return figures()
 
 
+def _mappo() -> list[Figure]:
+    from experiments.bench import mappo, mappo_execution
+    from experiments.ours_toy import OursToy
+    from experiments.stock_rllib import local_ray
+
+    with local_ray():
+        return [*mappo.figures(OursToy), *mappo_execution.figures()]
+
+
 # Imported when run: the book needs nothing that environments need.
-BENCHES: Mapping[str, Bench] = {"book": _book, "flow": _flow, "envs": _envs}
+BENCHES: Mapping[str, Bench] = {"book": _book, "flow": _flow, "envs": _envs, "mappo": _mappo}
 
 
 def bench_named(name: str, benches: Mapping[str, Bench]) -> Bench:
