@@ -56,7 +56,7 @@ class GroupActor(Actor):
         outputs = self.factors.outputs
         self.head = StackedLinear(networks, top, outputs, config.output_gain, generator)
         if self.cell is not None:
-            self.memory_width = self.agents * self.cell.memory_width
+            self.memory_width = self.agents * config.memory_width * self.cell.parts
 
     def _build_trunk(self, networks: int, generator: torch.Generator) -> nn.ModuleList:
         """The hidden layers, from what an agent observes (and, with identity, its number)."""
@@ -86,9 +86,10 @@ class GroupActor(Actor):
         values = self._hidden(rows)
         after = None
         if self.cell is not None:
-            before = self._state(rows.shape[0], values, memory)
-            values, state = self.cell.step(self.cell.project(values), before)
-            after = self._collect(state, rows.shape[:1]).flatten(1).to(rows.dtype)
+            before = self._state(self.cell, rows.shape[0], values, memory)
+            state = self.cell.step(self.cell.project(values), before)
+            joined = self._collect(torch.cat(state, dim=-1), rows.shape[:1])
+            values, after = state[0], joined.flatten(1).to(rows.dtype)
         outputs = self._outputs(values, rows)
         return Acted(*self.factors.decide(outputs, noise, masks), after)
 
@@ -140,25 +141,27 @@ class GroupActor(Actor):
                 "[L, B, row_width]: an actor with memory is judged on sequences"
             )
         steps, count = rows.shape[:2]
-        state = self._state(count, values, memory)
-        kept = None if begins is None else self._kept(begins, state)
+        state = self._state(cell, count, values, memory)
+        kept = None if begins is None else self._kept(begins, values)
         outputs = []
         for step, projected in enumerate(cell.project(values).unflatten(1, (steps, -1)).unbind(1)):
             if kept is not None:
-                state = state * kept[step]
-            output, state = cell.step(projected, state)
-            outputs.append(output)
+                state = tuple(part * kept[step] for part in state)
+            state = cell.step(projected, state)
+            outputs.append(state[0])
         return torch.cat(outputs, dim=1)
 
-    def _state(self, count: int, values: Tensor, memory: Tensor | None) -> Tensor:
-        """Memory [B, memory_width] -> the cell's state [networks, rows, numbers]; None: zeros."""
+    def _state(
+        self, cell: Cell, count: int, values: Tensor, memory: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """The cell's state, parts [networks, rows, units], of memory [B, memory_width] or zeros."""
         if memory is None:
             memory = values.new_zeros(count, self.memory_width)
-        return self._spread(memory)
+        return self._spread(memory).chunk(cell.parts, dim=-1)
 
-    def _kept(self, begins: Tensor, state: Tensor) -> Tensor:
+    def _kept(self, begins: Tensor, values: Tensor) -> Tensor:
         """begins [L, B] -> factors [L, 1, rows of a network, 1], 0 where memory is cleared."""
-        kept = (~begins).to(state.dtype)
+        kept = (~begins).to(values.dtype)
         if self.sharing == "shared":
             kept = kept.repeat_interleave(self.agents, dim=1)
         return kept[:, None, :, None]

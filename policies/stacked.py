@@ -47,10 +47,10 @@ class StackedLinear(nn.Module):
 class Cell(nn.Module):
     """A recurrent cell: `project` what a step reads (all steps at once), then `step` by step.
 
-    memory_width: numbers of its state per agent.
+    parts: tensors [networks, rows, width] that its state is made of; the first is its output.
     """
 
-    memory_width: int
+    parts: int
 
     def __init__(
         self, networks: int, inputs: int, width: int, gates: int, generator: torch.Generator
@@ -59,7 +59,8 @@ class Cell(nn.Module):
         self.width = width
         outputs = gates * width
         self.reads = StackedLinear(networks, inputs, outputs, _CELL_GAIN, generator, gates)
-        self.recalls = StackedLinear(networks, width, outputs, _CELL_GAIN, generator, gates)
+        recalls = StackedLinear(networks, width, outputs, _CELL_GAIN, generator, gates)
+        self.recall_weight = nn.Parameter(recalls.weight.detach())
 
     def project(self, values: Tensor) -> Tensor:
         """[networks, rows, inputs] -> what `step` takes, [networks, rows, gates x width]."""
@@ -67,25 +68,31 @@ class Cell(nn.Module):
         return projected
 
     @abstractmethod
-    def step(self, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """(output [networks, rows, width], next state [networks, rows, memory_width])."""
+    def step(self, projected: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after the one given."""
 
 
 class GRUCell(Cell):
-    """Cho et al. (2014), the reset gate behind the product as in torch's and cuDNN's cells."""
+    """Cho et al. (2014), the reset gate behind the product as in torch's and cuDNN's cells.
+
+    Of the products with the state only the last gate's has a bias of its own: before
+    the other two gates it would add to what `reads` adds.
+    """
+
+    parts = 1
 
     def __init__(self, networks: int, inputs: int, width: int, generator: torch.Generator) -> None:
         super().__init__(networks, inputs, width, 3, generator)
-        self.memory_width = width
+        self.recall_bias = nn.Parameter(torch.zeros(networks, 1, width))
 
-    def step(self, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        both = 2 * self.width
-        recalled = self.recalls(state)
-        gates = torch.sigmoid(projected[..., :both] + recalled[..., :both])
-        reset, keep = gates.chunk(2, dim=-1)
-        new = torch.tanh(torch.addcmul(projected[..., both:], reset, recalled[..., both:]))
-        output = new + keep * (state - new)
-        return output, output
+    def step(self, projected: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (output,) = state
+        widths = [2 * self.width, self.width]
+        read_gates, read_new = projected.split(widths, dim=-1)
+        recalled_gates, recalled_new = torch.bmm(output, self.recall_weight).split(widths, dim=-1)
+        reset, keep = torch.sigmoid(read_gates + recalled_gates).chunk(2, dim=-1)
+        new = torch.tanh(torch.addcmul(read_new, reset, recalled_new + self.recall_bias))
+        return (torch.addcmul(new, keep, output - new),)
 
 
 class LSTMCell(Cell):
@@ -95,17 +102,17 @@ class LSTMCell(Cell):
     and Sutskever, "An Empirical Exploration of Recurrent Network Architectures" (2015).
     """
 
+    parts = 2
+
     def __init__(self, networks: int, inputs: int, width: int, generator: torch.Generator) -> None:
         super().__init__(networks, inputs, width, 4, generator)
-        self.memory_width = 2 * width
         with torch.no_grad():
             self.reads.bias[..., width : 2 * width] = 1.0
 
-    def step(self, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        output, inner = state.chunk(2, dim=-1)
-        gates = projected + self.recalls(output)
-        sigmoids = torch.sigmoid(gates[..., : 3 * self.width])
-        enter, forget, leave = sigmoids.chunk(3, dim=-1)
-        inner = forget * inner + enter * torch.tanh(gates[..., 3 * self.width :])
-        output = leave * torch.tanh(inner)
-        return output, torch.cat([output, inner], dim=-1)
+    def step(self, projected: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        output, inner = state
+        gates = torch.baddbmm(projected, output, self.recall_weight)
+        gates, new = gates.split([3 * self.width, self.width], dim=-1)
+        enter, forget, leave = torch.sigmoid(gates).chunk(3, dim=-1)
+        inner = torch.addcmul(forget * inner, enter, torch.tanh(new))
+        return leave * torch.tanh(inner), inner

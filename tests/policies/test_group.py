@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from configs.actors import ActorConfig
 from configs.errors import TrainingError
 from policies.group import GroupActor, Sharing
+from policies.stacked import GRUCell, LSTMCell
 from signals.team import GroupLayout
 from tests.policies.teams import (
     AGENTS,
@@ -161,7 +162,9 @@ def test_a_sequence_is_judged_as_it_was_acted_through_resets(kind, memory, shari
     rows, noise = rows_of(actor.layout, length, ROWS), noise_of(actor, length, ROWS)
     begins = torch.zeros(length, ROWS, dtype=torch.bool)
     begins[4, ::3], begins[0, 1], begins[8, 2] = True, True, True
-    carried = 0.5 * torch.randn(ROWS, actor.memory_width, generator=torch.manual_seed(3))
+    carried = 0.5 * torch.randn(
+        ROWS, actor.memory_width, generator=torch.Generator().manual_seed(3)
+    )
     acted = sequence_of(actor, rows, noise, carried, begins)
     evaluated = actor.evaluate(rows, acted.latent, memory=carried, begins=begins)
     torch.testing.assert_close(evaluated.log_prob, acted.log_prob, rtol=1e-5, atol=1e-5)
@@ -187,31 +190,46 @@ def test_gradients_stop_at_an_episodes_begin(memory, sharing):
     assert reached[:, 1:].all()
 
 
-@every_sharing
-def test_the_cells_are_torchs_own(sharing):
-    actors = {name: actor_of(group_of("bounded"), sharing, memory=name) for name in ("gru", "lstm")}
-    values = torch.randn(1, 5, 12, generator=torch.manual_seed(0))
-    for name, kind in (("gru", torch.nn.GRUCell), ("lstm", torch.nn.LSTMCell)):
-        cell = actors[name].cell
-        width, gates = cell.width, (3 if name == "gru" else 4)
-        # torch orders an LSTM's gates input, forget, cell, output; ours puts the cell last.
-        order = [0, 1, 2] if name == "gru" else [0, 1, 3, 2]
-        reference = kind(12, width)
-        with torch.no_grad():
-            for ours, suffix in ((cell.reads, "ih"), (cell.recalls, "hh")):
-                weight = ours.weight[0].T.unflatten(0, (gates, width))[order].flatten(0, 1)
-                getattr(reference, f"weight_{suffix}").copy_(weight)
-                bias = ours.bias[0, 0].unflatten(0, (gates, width))[order].flatten()
-                getattr(reference, f"bias_{suffix}").copy_(bias)
-        state = torch.randn(1, 5, cell.memory_width, generator=torch.manual_seed(1))
-        networks = cell.reads.weight.shape[0]
-        projected = cell.project(values.expand(networks, -1, -1))
-        output, after = cell.step(projected, state.expand(networks, -1, -1))
-        given = state[0] if name == "gru" else state[0].chunk(2, dim=1)
-        expected = reference(values[0], given)
-        joined = expected if name == "gru" else torch.cat(expected, dim=1)
-        torch.testing.assert_close(after[0], joined)
-        torch.testing.assert_close(output[0], joined[:, :width])
+@pytest.mark.parametrize("networks", [1, 3])
+def test_the_gru_is_torchs(networks):
+    ours, theirs = (
+        GRUCell(networks, 12, 7, torch.Generator().manual_seed(0)),
+        torch.nn.GRUCell(12, 7),
+    )
+    values, before = numbers(networks, 5, 12), numbers(networks, 5, 7)
+    with torch.no_grad():
+        ours.recall_bias.copy_(numbers(networks, 1, 7))
+        found = ours.step(ours.project(values), (before,))
+        for k in range(networks):
+            theirs.weight_ih.copy_(ours.reads.weight[k].T)
+            theirs.weight_hh.copy_(ours.recall_weight[k].T)
+            theirs.bias_ih.copy_(ours.reads.bias[k, 0])
+            theirs.bias_hh.zero_()[14:] = ours.recall_bias[k, 0]
+            torch.testing.assert_close(found[0][k], theirs(values[k], before[k]))
+
+
+@pytest.mark.parametrize("networks", [1, 3])
+def test_the_lstm_is_torchs_with_its_gates_in_another_order(networks):
+    ours, theirs = (
+        LSTMCell(networks, 12, 7, torch.Generator().manual_seed(0)),
+        torch.nn.LSTMCell(12, 7),
+    )
+    values, output, inner = numbers(networks, 5, 12), *numbers(2, networks, 5, 7)
+    gates = torch.arange(28).unflatten(0, (4, 7))[[0, 1, 3, 2]].flatten()  # theirs: cell, then out
+    with torch.no_grad():
+        found = ours.step(ours.project(values), (output, inner))
+        for k in range(networks):
+            theirs.weight_ih.copy_(ours.reads.weight[k].T[gates])
+            theirs.weight_hh.copy_(ours.recall_weight[k].T[gates])
+            theirs.bias_ih.copy_(ours.reads.bias[k, 0, gates])
+            theirs.bias_hh.zero_()
+            expected = theirs(values[k], (output[k], inner[k]))
+            for part, reference in zip(found, expected, strict=True):
+                torch.testing.assert_close(part[k], reference)
+
+
+def numbers(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -326,3 +344,39 @@ def test_a_group_of_one_agent_acts():
     for sharing in SHARINGS:
         actor = GroupActor(group, ActorConfig(hidden=(8,), memory="gru"), sharing)
         assert actor.act(torch.zeros(2, 2), None).actions.shape == (2, group.action_width)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sharing", "options"),
+    [
+        ("categorical", "per_agent", {}),
+        ("tuple", "shared", {"identity": True, "layer_norm": True, "memory": "lstm"}),
+        ("bounded", "per_agent", {"memory": "gru", "state_dependent_sigma": True}),
+    ],
+    ids=["plain", "lstm", "gru"],
+)
+def test_one_graph_serves_any_device_and_precision(kind, sharing, options):
+    """One compiled graph, nothing read back; on `meta` a tensor left on the CPU would raise."""
+    group = group_of(kind, masked=kind != "bounded")
+    actor = actor_of(group, sharing, **options)
+    lead = (3, 4) if actor.memory_width else (4,)
+    begins = torch.zeros(lead, dtype=torch.bool) if actor.memory_width else None
+    masks = masks_of(group, 4) if group.masked else None
+    rows, noise = rows_of(group, *lead), noise_of(actor, 4)
+    first = rows[0] if actor.memory_width else rows
+    acted = actor.act(first, noise, masks)
+    compiled = torch.compile(actor.act, fullgraph=True, backend="eager")(first, noise, masks)
+    torch.testing.assert_close(compiled, acted)
+    every = None if masks is None else masks.expand(*lead, -1)
+    arguments = (rows, acted.latent.detach().expand(*lead, -1), every, None, begins)
+    evaluated = actor.evaluate(*arguments)
+    compiled = torch.compile(actor.evaluate, fullgraph=True, backend="eager")(*arguments)
+    torch.testing.assert_close(compiled, evaluated)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, judged = actor.act(first, noise, masks), actor.evaluate(*arguments)
+    assert all(t.dtype == torch.float32 for t in (*half, *judged) if t is not None)
+    torch.testing.assert_close(judged.entropy, evaluated.entropy, rtol=0.1, atol=0.1)
+    actor.to("meta")
+    moved = [None if v is None else v.to("meta") for v in (first, noise, masks, *arguments)]
+    assert actor.act(*moved[:3]).latent.is_meta
+    assert actor.evaluate(*moved[3:]).entropy.is_meta
