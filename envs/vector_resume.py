@@ -18,8 +18,10 @@ import io
 import pickle
 import sys
 import zlib
+from abc import ABCMeta
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -30,6 +32,7 @@ _PROTOCOL = 5
 _DRAWING = "pygame"  # the package whose surfaces, fonts and clocks are taken over
 # Leads out of an environment, into all that is imported.
 _ELSEWHERE = (type, ModuleType, FunctionType, BuiltinFunctionType)
+_SMALL = 1 << 20  # bytes
 _QUICKLY = 1  # zlib's level; most surfaces are blank
 
 
@@ -61,6 +64,16 @@ class Saver:
             return _pickled(env, numbers)
         except Exception as error:
             raise Unsaved(f"{type(error).__name__}: {error}") from error
+
+    def refreshed(self, env: Any, saved: Any) -> Any:
+        """The environment to go on with after `save`, which gave `saved`: as fast as before.
+
+        Being pickled slows an object down (see `_drawing_tools`), so a copy takes its place,
+        unless it is so large that it may hold data which all rows share.
+        """
+        if not isinstance(saved, bytes) or len(saved) > _SMALL:
+            return env
+        return self.restore(env, saved)
 
     def restore(self, env: Any, saved: Any) -> Any:
         """What `save` gave as an environment again: `env` itself, or one in its place.
@@ -113,13 +126,43 @@ def _pickled_by(kind: Any, env: Any, numbers: dict[int, int]) -> bytes:
     return file.getvalue()
 
 
+@cache
+def _ordinary(kind: Any) -> bool:
+    """Whether pickling an object of this class comes to its attributes and nothing else."""
+    return (
+        type(kind) in (type, ABCMeta)
+        and kind.__new__ is object.__new__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__getstate__ in (object.__getstate__, EzPickle.__getstate__)
+        and getattr(kind, "__setstate__", None) in (None, EzPickle.__setstate__)
+        and not any(hasattr(kind, name) for name in ("__getnewargs__", "__getnewargs_ex__"))
+        and not any(base.__dict__.get("__slots__") for base in kind.__mro__)
+        and kind.__dictoffset__ != 0
+        and kind not in copyreg.dispatch_table
+    )
+
+
 def _refill(target: Any, attributes: dict[str, Any]) -> None:
-    """Set an object's attributes past its own `__setstate__`."""
-    target.__dict__.update(attributes)
+    """Set an object's attributes past its own `__setstate__` and `__setattr__`.
+
+    One by one, as `__init__` would: see `_drawing_tools` on what a dict costs.
+    """
+    kind = type(target)
+    if any(_intercepted(kind, name) for name in attributes):
+        target.__dict__.update(attributes)
+        return
+    for name, value in attributes.items():
+        object.__setattr__(target, name, value)
+
+
+def _intercepted(kind: type, name: str) -> bool:
+    """Whether setting the attribute would call a property or another descriptor."""
+    return any(hasattr(type(base.__dict__.get(name)), "__set__") for base in kind.__mro__)
 
 
 class _Whole:
-    """Pickles the attributes of EzPickle objects, and drawing tools by their number.
+    """Pickles attributes, those of EzPickle objects too, and drawing tools by their number.
 
     Args:
         numbers: number of each tool, by its id.
@@ -133,9 +176,10 @@ class _Whole:
         return self._numbers.get(id(given))
 
     def reducer_override(self, given: Any) -> Any:
-        kind = type(given)
-        if isinstance(given, EzPickle) and kind.__getstate__ is EzPickle.__getstate__:
-            return copyreg.__newobj__, (kind,), given.__dict__, None, None, _refill  # type: ignore[attr-defined]
+        kind: Any = type(given)
+        forgets = isinstance(given, EzPickle) and kind.__getstate__ is EzPickle.__getstate__
+        if forgets or _ordinary(kind):
+            return object.__new__, (kind,), given.__dict__, None, None, _refill
         if kind.__name__ == "Surface" and _draws(given):
             return _painted, _pixels(given)
         above = getattr(super(), "reducer_override", None)
