@@ -50,6 +50,7 @@ class VectorEnv:
         self.num_envs = num_envs
         self.resumable = True
         self.resume_problem = ""
+        self._tried = False
         arrays = TeamArrays.of(team.layout, num_envs)
         self._arrays = arrays
         self.rows, self.states, self.masks = arrays.rows, arrays.states, arrays.masks
@@ -143,6 +144,11 @@ class VectorEnv:
             number -= len(names) * len(group.agents)
         raise IndexError(number)
 
+    def judge(self, problem: str) -> None:
+        """Note what a trial of another instance found: why it does not resume, or ""."""
+        self.resumable, self.resume_problem = not problem, problem
+        self._tried = True
+
     def state_dict(self) -> dict[str, Any]:
         """See `TeamEnv.state_dict`.
 
@@ -155,13 +161,17 @@ class VectorEnv:
                 f"{self.resume_problem}; give it state_dict() and load_state(state), or begin "
                 "its episodes anew after a resume"
             )
+        environments = [row.save() for row in self._rows]
+        if self._tried:
+            for row, saved in zip(self._rows, environments, strict=True):
+                row.refresh(saved)
         return {
             "layout": self.layout.digest,
             "arrays": {name: array.copy() for name, array in self._arrays._asdict().items()},
             "seeds": self._seeds.copy(),
             "episodes": self._episodes.copy(),
             "places": [(row.steps, row.seed) for row in self._rows],
-            "environments": [row.save() for row in self._rows],
+            "environments": environments,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -309,5 +319,5 @@ def make_vector(
     problem = resume_problem(trial)
     trial.close()
     vector = VectorEnv(team, make, num_envs, seed)
-    vector.resumable, vector.resume_problem = not problem, problem
+    vector.judge(problem)
     return vector

@@ -315,7 +315,7 @@ class Row:
         )
 
     def save(self) -> Any:
-        """The environment, as `load` takes it.
+        """The environment, as `restore` takes it.
 
         Raises:
             TrainingError: it cannot be saved.
@@ -327,6 +327,10 @@ class Row:
                 f"{type(self.env).__name__} cannot be saved to the bit: {error}; give it "
                 "state_dict() and load_state(state), or keep in it only what can be pickled"
             ) from error
+
+    def refresh(self, saved: Any) -> None:
+        """After `save`, which gave `saved`: go on as fast as before it."""
+        self.env = self._saver.refreshed(self.env, saved)
 
     def restore(self, saved: Any) -> Any:
         """The environment that `save` gave, not yet in place.

@@ -268,6 +268,17 @@ class Elsewhere(Scripted):
         return seen, {"agent_0": float(Elsewhere.shared.normal())}, *rest
 
 
+class Forgetful(Scripted):
+    """Can be pickled, and leaves its generator out of the pickle."""
+
+    def __init__(self) -> None:
+        like = plain(1)
+        super().__init__(like._observation_spaces, like._action_spaces)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"rng": np.random.default_rng(0)}
+
+
 class Saving(Unpicklable):
     """Cannot be pickled, and saves itself: its generator is made anew from a count."""
 

@@ -15,6 +15,7 @@ from envs.vector_trial import random_actions
 from tests.envs.teams import (
     Built,
     Elsewhere,
+    Forgetful,
     Masked,
     Saving,
     Stateful,
@@ -80,6 +81,16 @@ def test_a_state_restores_to_the_bit(case: str, before: int) -> None:
     assert on(other, 12) == expected
 
 
+@pytest.mark.parametrize("kind", [plain, Built, SPREAD])
+def test_saving_changes_nothing(kind: Any) -> None:
+    env, other = (make_vector(2, seed=1, env=kind) for _ in range(2))
+    for one in (env, other):
+        one.reset()
+        on(one, 3)
+    env.state_dict()
+    assert on(env, 9) == on(other, 9)
+
+
 def test_lambdas_are_taken() -> None:
     env = make_vector(2, seed=0, env=with_lambda)
     assert env.resumable
@@ -123,7 +134,11 @@ def test_ezpickle_alone_would_forget_the_episode() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(Unpicklable, "cannot pickle 'generator' object"), (Elsewhere, "different numbers")],
+    [
+        (Unpicklable, "cannot pickle 'generator' object"),
+        (Elsewhere, "different numbers"),
+        (Forgetful, "different numbers"),
+    ],
 )
 def test_what_cannot_be_restored_is_found_out_at_once(
     kind: Callable[..., Any], reason: str
