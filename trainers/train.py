@@ -319,8 +319,8 @@ class PeakMemory:
 
 
 def _build(config: MAPPOConfig) -> MAPPO:
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    for name in ("ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     algorithm: MAPPO = config.build_algo()
     return algorithm
 

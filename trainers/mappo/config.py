@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import gymnasium as gym
@@ -189,13 +191,31 @@ class MAPPOConfig(PPOConfig):
                 "get equal shards"
             )
         _check_sequences(self.settings, plan)
-        super().validate()
+        with _quiet():
+            super().validate()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """RLlib greets everyone who validates a config with a note on its API."""
+    log = logging.getLogger("ray.rllib")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def vector_options(env: str, kwargs: Mapping[str, Any], settings: MappoConfig) -> dict[str, Any]:
     """What `VECTOR` is called with for the PettingZoo environment `env`."""
     groups = {name: list(group.agents) for name, group in settings.groups.items()}
-    return {"env": env, "kwargs": dict(kwargs), "groups": groups or None}
+    return {
+        "env": env,
+        "kwargs": dict(kwargs),
+        "groups": groups or None,
+        "with_state": settings.critic.input != "observations",
+    }
 
 
 def _check_sequences(settings: MappoConfig, plan: TeamPlan) -> None:
