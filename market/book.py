@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.kernels import inlined, kernel
-from market.pointers import either, leading_zeros, pointer, shifted, trailing_zeros
+from market.pointers import either, leading_zeros, pointer, prefetch, shifted, trailing_zeros
 
 BUY = 1
 SELL = -1
@@ -64,6 +64,7 @@ _SLOT_MASK = 0xFFFFFFFF
 # sign bit the handle stays positive.
 _GENERATION_MASK = 0x7FFFFFFF
 _MOST = 2**31 - 1  # what the depth of a level can hold
+_TAPE_AHEAD = 8 * TRADE_FIELDS  # the rows of soon coming trades are brought into cache
 
 
 class Book(NamedTuple):
@@ -279,6 +280,12 @@ def remove(book: Book, slot: int) -> int:
 
 
 @inlined
+def opposite(book: Book, side: int) -> int:
+    """The best price that an order of `side` meets; beyond the ladder where there is none."""
+    return book.header[BEST_ASK if side == BUY else BEST_BID]
+
+
+@inlined
 def rest(book: Book, side: int, price: int, quantity: int, owner: int) -> int:
     """Append an order to its level's queue; it must not cross. Returns its slot.
 
@@ -359,6 +366,25 @@ def show_again(book: Book, slot: int) -> bool:
 
 
 @inlined
+def _best_from(book: Book, price: int, side: int, emptied: bool) -> int:
+    """The best price that an order of `side` meets, `price` on; its bit goes where `emptied`.
+
+    Both directions are scanned and one is chosen: whether a fill empties its level, and
+    on which side, is beyond what a processor can guess.
+    """
+    word = price >> _WORD_SHIFT
+    bit = np.uint64(price & (WORD_BITS - 1))
+    bits = book.bits[word] & ~(np.uint64(emptied) << bit)
+    book.bits[word] = bits
+    above = bits >> bit
+    below = bits << (_LAST_BIT - bit)
+    onward = above if side == BUY else below
+    if onward == _NO_BITS:
+        return level_above(book, price) if side == BUY else level_below(book, price)
+    return price + trailing_zeros(onward) if side == BUY else price - leading_zeros(onward)
+
+
+@inlined
 def take(book: Book, tape: Tape, side: int, limit: int, quantity: int, owner: int) -> int:
     """Match an incoming order of `side` up to price `limit`. Returns what is left.
 
@@ -368,28 +394,28 @@ def take(book: Book, tape: Tape, side: int, limit: int, quantity: int, owner: in
     best = BEST_ASK if side == BUY else BEST_BID
     bound = book.header[LEVELS] - 1 if side == BUY else 0
     limit = bound if (limit - bound) * side > 0 else limit
-    while quantity > 0:
-        price = book.header[best]
-        # An empty side stands beyond the ladder, where no limit reaches.
-        if (price - limit) * side > 0:
-            break
+    number = tape.count[0]
+    price = book.header[best]
+    # An empty side stands beyond the ladder, where no limit reaches.
+    while quantity > 0 and (price - limit) * side <= 0:
         level = price * LEVEL_FIELDS
         slot = book.levels[level + HEAD]
         row = slot * ORDER_FIELDS
         resting = book.orders[row + QUANTITY]
-        trade = (tape.count[0] & tape.mask) * TRADE_FIELDS
-        tape.count[0] += 1
+        trade = (number & tape.mask) * TRADE_FIELDS
+        number += 1
+        prefetch(tape.rows, trade + _TAPE_AHEAD)
         tape.rows[trade + MAKER] = book.orders[row + OWNER]
         tape.rows[trade + TAKER] = owner
         tape.rows[trade + TRADE_PRICE] = price
+        tape.rows[trade + TRADE_QUANTITY] = min(quantity, resting)
         tape.rows[trade + TRADE_BOOK] = book.header[BOOK]
         tape.rows[trade + TAKER_SIDE] = side
         if quantity < resting:
-            tape.rows[trade + TRADE_QUANTITY] = quantity
             book.orders[row + QUANTITY] = resting - quantity
             book.levels[level + DEPTH] -= quantity
-            return 0
-        tape.rows[trade + TRADE_QUANTITY] = resting
+            quantity = 0
+            break
         quantity -= resting
         if book.header[EXTENDED] != 0 and show_again(book, slot):
             continue
@@ -397,12 +423,12 @@ def take(book: Book, tape: Tape, side: int, limit: int, quantity: int, owner: in
         book.levels[level + HEAD] = after
         book.levels[level + DEPTH] -= resting
         book.levels[level + COUNT] -= 1
-        if after >= 0:
-            book.orders[after * ORDER_FIELDS + PREV] = NONE
-        else:
-            book.levels[level + TAIL] = NONE
-            _empty_level(book, price)
+        tail = shifted(book.levels, level + TAIL)
+        either(after >= 0, shifted(book.orders, after * ORDER_FIELDS + PREV), tail)[0] = NONE
+        price = _best_from(book, price, side, after < 0)
+        book.header[best] = price
         _release(book, slot)
+    tape.count[0] = number
     return quantity
 
 

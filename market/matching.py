@@ -112,12 +112,6 @@ def _far_price(engine: Engine, side: int) -> int:
 
 
 @kernel
-def _opposite(book: Book, side: int) -> int:
-    """The best price that an order of `side` meets."""
-    return book.header[lob.BEST_ASK if side == lob.BUY else lob.BEST_BID]
-
-
-@kernel
 def _reaches(price: int, limit: int, side: int) -> bool:
     return (price - limit) * side <= 0
 
@@ -126,7 +120,7 @@ def _reaches(price: int, limit: int, side: int) -> bool:
 def _take_plain(engine: Engine, side: int, limit: int, quantity: int, order: int) -> int:
     """`take`, and its prices noted for stops. Returns what is left."""
     tape = engine.tape
-    since, first = tape.count[0], _opposite(engine.book, side)
+    since, first = tape.count[0], lob.opposite(engine.book, side)
     left = lob.take(engine.book, tape, side, limit, quantity, order)
     if tape.count[0] > since:
         # Prices of one order run one way, so the first and the last are the extremes.
@@ -153,7 +147,7 @@ def _take_guarded(engine: Engine, wanted: Request, limit: int) -> tuple[int, boo
     """Match, but never against the order's own account. Returns (left, whether it may rest)."""
     book, side, quantity = engine.book, wanted.side, wanted.quantity
     while quantity > 0:
-        price = _opposite(book, side)
+        price = lob.opposite(book, side)
         if price < 0 or price >= book.header[lob.LEVELS] or not _reaches(price, limit, side):
             break
         slot = book.levels[price * lob.LEVEL_FIELDS + lob.HEAD]
@@ -185,7 +179,7 @@ def _fillable(engine: Engine, wanted: Request) -> int:
     """
     book, side = engine.book, wanted.side
     guarded = wanted.account > 0 and wanted.prevention != NO_PREVENTION
-    price = _opposite(book, side)
+    price = lob.opposite(book, side)
     total = 0
     while 0 <= price < book.header[lob.LEVELS] and _reaches(price, wanted.price, side):
         slot = book.levels[price * lob.LEVEL_FIELDS + lob.HEAD]
@@ -248,7 +242,7 @@ def rest_order(engine: Engine, wanted: Request, quantity: int) -> int:
 def enter(engine: Engine, wanted: Request) -> int:
     """An order that trades now, and rests where its kind does. Returns the reason."""
     side = wanted.side
-    if wanted.kind == POST_ONLY and _reaches(_opposite(engine.book, side), wanted.price, side):
+    if wanted.kind == POST_ONLY and _reaches(lob.opposite(engine.book, side), wanted.price, side):
         return WOULD_CROSS
     if wanted.kind == FOK and _fillable(engine, wanted) < wanted.quantity:
         return NOT_FILLABLE

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from configs.errors import SimulatorError
 from market import book as lob
 from market.kernels import kernel
-from market.pointers import pointer
+from market.pointers import pointer, prefetch
 
 # Kinds. ON_OPEN_CLOSE orders take part in the next auction alone; CALL stops continuous
 # matching and UNCROSS ends the call at one price.
@@ -29,6 +29,8 @@ KIND_NAMES = (
 # Fields of a plain row (int32).
 KIND, ID, SIDE, PRICE, QUANTITY = range(5)
 MESSAGE_FIELDS = 5
+# Of the stream that is read, the int32 that come into cache beforehand: some 128 rows.
+ROWS_AHEAD = 640
 # A full row (int64) goes on with these. NONE (-1) as time: no time has passed; as expiry:
 # good till cancelled. PEAK and ACCOUNT are 0 for none.
 TIME, EXPIRY, STOP_PRICE, PEAK, ACCOUNT, PREVENTION = range(5, 11)
@@ -60,6 +62,7 @@ def first_malformed(messages: NDArray[np.int32], ids: int) -> int:
     count = messages.shape[0]
     for index in range(count):
         row = index * MESSAGE_FIELDS
+        prefetch(rows, row + ROWS_AHEAD)
         order, kind, side = rows[row + ID], rows[row + KIND], rows[row + SIDE]
         bad_id = (order < 0) | (order >= ids)
         bad_side = (side != lob.BUY) & (side != lob.SELL)
