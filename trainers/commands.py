@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cascade.artefact import Manifest
-from configs.loading import dump_yaml
+from configs.execution import ExecutionConfig
+from configs.loading import dump_yaml, load_config
 from configs.train import TrainConfig
 from envs.execution import ENV_ID, make_batched
 from envs.execution.batched import BatchedExecution
@@ -23,6 +24,7 @@ from trainers.baselines import execution_baselines
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
+from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
 from trainers.provenance import Commit, commit, versions
 from trainers.runs import RunFolder
@@ -182,9 +184,17 @@ def _train(session: _Session, resume: bool) -> TrainResult:
             folder.path,
             resume=resume,
             on_iteration=on_iteration,
+            baselines=lambda kwargs: _players(config, kwargs),
         )
     session.look_at_memory(result.peak_rss_bytes)
     return result
+
+
+def _players(config: TrainConfig, kwargs: Mapping[str, Any]) -> dict[str, Player]:
+    """The baselines in one stage of the curriculum, whose environment `kwargs` describe."""
+    env = load_config(ExecutionConfig, kwargs["config"])
+    baselines = execution_baselines(env, config.evaluation.passive_slice_steps)
+    return {name: SchedulePlayer(baseline) for name, baseline in baselines.items()}
 
 
 def iteration_figures(report: IterationReport) -> dict[str, float]:
@@ -200,6 +210,7 @@ def iteration_figures(report: IterationReport) -> dict[str, float]:
     figures.update(report.metrics)
     figures.update(report.rewards)
     figures.update(report.losses)
+    figures.update(report.curriculum)
     return figures
 
 

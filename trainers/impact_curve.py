@@ -27,7 +27,7 @@ def fixed_horizon(config: ExecutionConfig, paths: int, seed: int = 0) -> ImpactS
     """Parents of .1% to 10% of the horizon's volume, each worked by TWAP over the horizon."""
     volume = np.geomspace(LOW, HIGH, POINTS)
     horizon = config.parent.horizon_steps
-    return _sample(volume, [_displacement(config, horizon, q, paths, seed) for q in volume])
+    return _sample(volume, [displacement(config, horizon, q, paths, seed) for q in volume])
 
 
 def fixed_participation(config: ExecutionConfig, paths: int, seed: int = 0) -> ImpactSample:
@@ -38,7 +38,7 @@ def fixed_participation(config: ExecutionConfig, paths: int, seed: int = 0) -> I
     longest = 10 * config.parent.horizon_steps
     volume = np.geomspace(LOW, HIGH, POINTS)
     steps = np.maximum(np.rint(longest * volume / PARTICIPATION), 1).astype(int)
-    moves = [_displacement(config, int(t), PARTICIPATION, paths, seed) for t in steps]
+    moves = [displacement(config, int(t), PARTICIPATION, paths, seed) for t in steps]
     return _sample(PARTICIPATION * steps / longest, moves)
 
 
@@ -55,10 +55,13 @@ def _sample(volume: Floats, moves: list[Floats]) -> ImpactSample:
     )
 
 
-def _displacement(
+def displacement(
     config: ExecutionConfig, horizon: int, participation: float, paths: int, seed: int
 ) -> Floats:
-    """Half the distance between the mids of buyer and seller at the horizon, ticks [paths]."""
+    """Half the distance between the mids of buyer and seller at the horizon, ticks [paths].
+
+    Both trade `participation` of the expected volume evenly over `horizon` steps.
+    """
     parent = config.parent.model_copy(
         update={
             "horizon_steps": horizon,

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from configs.errors import TrainingError
 from configs.team import PlayConfig
+from signals.layout import AgentLayout, LayerLayout
 from signals.noise import derive_seeds
 from signals.team import GroupLayout, TeamLayout
+from trainers.baselines import ScheduleBaseline
 from trainers.mappo.faces import face_of
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.sampler import Actors
@@ -77,7 +79,7 @@ class ModePlayer:
 class RandomPlayer:
     """Acts uniformly: over allowed categories, over [0, 1], and standard normal where unbounded."""
 
-    def __init__(self, layout: TeamLayout, seed: int) -> None:
+    def __init__(self, layout: LayerLayout | TeamLayout, seed: int) -> None:
         self._layout = layout
         self._generator = np.random.default_rng(seed)
 
@@ -87,11 +89,19 @@ class RandomPlayer:
     def __call__(self, rows: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Joint actions for rows [N, row_width] under masks [N, mask_width]."""
         layout, count = self._layout, len(rows)
+        if isinstance(layout, LayerLayout):
+            return np.concatenate([self._agent(agent, count) for agent in layout.agents], axis=1)
         parts = [
             self._group(group, masks[:, allowed].reshape(count, len(group.agents), -1))
             for group, allowed in zip(layout.groups, layout.mask_slices, strict=True)
         ]
         return np.concatenate(parts, axis=1)
+
+    def _agent(self, agent: AgentLayout, count: int) -> NDArray[np.float32]:
+        if agent.kind == "box":
+            return self._generator.random((count, agent.action_width), dtype=np.float32)
+        chosen = self._generator.integers(0, len(agent.components), (count, 1))
+        return chosen.astype(np.float32)
 
     def _group(self, group: GroupLayout, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
         shape, flag, parts = masks.shape[:2], 0, []
@@ -110,7 +120,21 @@ class RandomPlayer:
         return joined.reshape(shape[0], -1)
 
 
-Player = ModePlayer | RandomPlayer
+class SchedulePlayer:
+    """A baseline of a layer, which reads rows and knows by them when an episode begins."""
+
+    def __init__(self, baseline: ScheduleBaseline) -> None:
+        self._baseline = baseline
+
+    def forget(self, mask: NDArray[np.bool_]) -> None:
+        """Nothing to clear: its plan is made anew in the first step of an episode."""
+
+    def __call__(self, rows: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Joint actions for rows [N, row_width]."""
+        return self._baseline.act(rows)
+
+
+Player = ModePlayer | RandomPlayer | SchedulePlayer
 
 
 def play(
@@ -121,8 +145,8 @@ def play(
 ) -> Played:
     """Play `config.episodes` whole episodes, every environment equally many or one more.
 
-    make_env: (num_envs, seed) -> a `TeamEnv`. make_player: num_envs -> who acts. Two
-    players with one `config` play the same episodes.
+    make_env: (num_envs, seed) -> a `BatchedEnv` or a `TeamEnv`. make_player: num_envs ->
+    who acts. Two players with one `config` play the same episodes.
 
     Raises:
         TrainingError: an episode was not over after `config.max_steps`.

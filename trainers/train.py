@@ -35,6 +35,7 @@ from trainers.mappo.checkpoint import (
 )
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, TeamPlan
+from trainers.stages import Baselines, StageScorer
 
 _MEGABYTE = 1 << 20
 _SECONDS_PER_MINUTE = 60.0
@@ -54,6 +55,7 @@ class IterationReport:
     losses: means over its minibatches: policy_loss, value_loss, supervised_loss,
         entropy (nats), kl, clip_fraction, explained_variance, grad_norm_policy,
         grad_norm_critic, epochs, progress.
+    curriculum: the stage it was sampled in and, where it was scored, score and its returns.
     minutes: of training over all sittings. peak_rss_bytes: see `peak_rss`.
     """
 
@@ -65,6 +67,7 @@ class IterationReport:
     metrics: Mapping[str, float]
     rewards: Mapping[str, float]
     losses: Mapping[str, float]
+    curriculum: Mapping[str, float]
     progress: float
     minutes: float
     peak_rss_bytes: int
@@ -106,12 +109,15 @@ def train(
     output: Path,
     resume: bool = False,
     on_iteration: Callable[[IterationReport], None] | None = None,
+    baselines: Baselines | None = None,
 ) -> TrainResult:
     """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
 
     make: "package.module:function", called as function(num_envs, seed, **env_kwargs),
-    returning a `BatchedEnv` or a `TeamEnv`. Checkpoints go to `output`/checkpoints; with `resume`
-    the run goes on from the latest one, its minutes counted.
+    returning a `BatchedEnv` or a `TeamEnv`. baselines: who sets the score of 1 in a stage of
+    the curriculum, given the environment's keyword arguments there. Checkpoints go to
+    `output`/checkpoints; with `resume` the run goes on from the latest one, its minutes
+    counted.
 
     On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
     second signal interrupts at once.
@@ -136,7 +142,8 @@ def train(
         try:
             if checkpoint is not None and state is not None:
                 _restore(algorithm, state, checkpoint)
-            run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels)
+            scorer = _scorer(rllib_config, make, baselines)
+            run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels, scorer)
             return run.until_done(stop, on_iteration)
         finally:
             algorithm.stop()
@@ -176,6 +183,7 @@ class _Run:
     minutes_before: float
     checkpoint: Path | None
     kernels: str
+    scorer: StageScorer | None
     memory: PeakMemory = field(default_factory=lambda: PeakMemory())
     started: float = field(default_factory=time.perf_counter)
 
@@ -240,10 +248,23 @@ class _Run:
             metrics=stats.episodes.episode_means(),
             rewards=stats.episodes.step_means(),
             losses=stats.learner,
+            curriculum=self._judge(),
             progress=min(1.0, self._share_used()),
             minutes=self.minutes,
             peak_rss_bytes=self.memory.measure(_MEMORY_EVERY_S),
         )
+
+    def _judge(self) -> dict[str, float]:
+        """Score the policy where an evaluation is due, and move the curriculum by it."""
+        curriculum, scorer = self.algorithm.curriculum, self.scorer
+        if curriculum is None or scorer is None:
+            return {}
+        found = {"stage": float(curriculum.stage)}
+        if self.algorithm.iteration % curriculum.config.evaluate_every == 0:
+            score = scorer.score(curriculum.stage, self.algorithm.actors())
+            curriculum.record(score.score)
+            found |= score.figures()
+        return found
 
     def _save(self) -> None:
         meta = CheckpointMeta(
@@ -323,6 +344,15 @@ def _build(config: MAPPOConfig) -> MAPPO:
         logging.getLogger(name).setLevel(logging.ERROR)
     algorithm: MAPPO = config.build_algo()
     return algorithm
+
+
+def _scorer(config: MAPPOConfig, make: str, baselines: Baselines | None) -> StageScorer | None:
+    curriculum = config.settings.curriculum
+    if curriculum is None:
+        return None
+    stages = config.env_config["stages"]
+    seed = config.settings.seed
+    return StageScorer(curriculum, config.training_plan, make, stages, baselines, seed)
 
 
 @contextlib.contextmanager

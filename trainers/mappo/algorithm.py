@@ -24,11 +24,13 @@ from ray.rllib.utils.metrics import (
 from configs.errors import GrandmodelError, TrainingError
 from policies.actor import Actor
 from trainers.mappo.config import MAPPOConfig
+from trainers.mappo.curriculum import Curriculum
 from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import EpisodeStats, Rollout, RolloutFailure
 
 _SIMULATORS = "simulators"
 _COUNTERS = "mappo_counters"
+_CURRICULUM = "curriculum"
 _WITHIN = "actor."  # where RLlib's module keeps the actor
 
 log = structlog.get_logger(__name__)
@@ -53,13 +55,13 @@ class IterationStats:
 class MAPPO(PPO):
     """Multi-agent PPO with a centralized critic (Yu et al., 2022) on batched environments.
 
-    `progress`, the share of the budget used, and `stage`, that of the curriculum, are set
-    by whoever drives the training.
+    `progress`, the share of the budget used, is set by whoever drives the training, who
+    also tells the `curriculum` its scores.
     `last` holds the figures of the last iteration.
     """
 
     progress: float = 0.0
-    stage: int = 0
+    curriculum: Curriculum | None = None
     env_steps_total: int = 0
     last: IterationStats | None = None
     _scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -67,6 +69,12 @@ class MAPPO(PPO):
     @classmethod
     def get_default_config(cls) -> MAPPOConfig:
         return MAPPOConfig()
+
+    def setup(self, config: Any) -> None:
+        """RLlib's set-up, and the curriculum at its first stage."""
+        super().setup(config)
+        wanted = self.config.settings.curriculum
+        self.curriculum = None if wanted is None else Curriculum(wanted)
 
     def _setup_logdir(self) -> None:
         """Outside Tune, log into a folder that goes with the algorithm, not the user's home."""
@@ -109,7 +117,8 @@ class MAPPO(PPO):
         Raises:
             TrainingError: no runner sampled anything, or a runner's environment is wrong.
         """
-        done, stage = self.iteration, self.stage
+        done = self.iteration
+        stage = 0 if self.curriculum is None else self.curriculum.stage
         if self.config.num_env_runners:
             results = self.env_runner_group.foreach_env_runner(
                 lambda runner: runner.sample_at(done, stage),
@@ -215,14 +224,17 @@ class MAPPO(PPO):
             state[_SIMULATORS] = self.env_runner_group.foreach_env_runner(
                 lambda runner: (runner.worker_index, runner.simulator_state())
             )
-            state[_COUNTERS] = {"env_steps_total": self.env_steps_total, "stage": self.stage}
+            state[_COUNTERS] = {"env_steps_total": self.env_steps_total}
+            if self.curriculum is not None:
+                state[_CURRICULUM] = self.curriculum.state_dict()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         if _COUNTERS in state:
             self.env_steps_total = state[_COUNTERS]["env_steps_total"]
-            self.stage = state[_COUNTERS]["stage"]
+        if self.curriculum is not None and _CURRICULUM in state:
+            self.curriculum.load_state(state[_CURRICULUM])
         if _SIMULATORS not in state:
             return
         simulators = {index: found for index, found in state[_SIMULATORS] if found is not None}
