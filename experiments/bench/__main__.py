@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from configs.errors import EXIT_CODE, GrandmodelError, RegistryError, nearest
+from configs.errors import EXIT_CODE, ConfigError, GrandmodelError, RegistryError, nearest
 from experiments.bench.report import Figure, report, table
 
+_DEVICE_BENCH = "mappo"
 Bench = Callable[[], list[Figure]]
 
 
@@ -42,6 +43,17 @@ def _mappo() -> list[Figure]:
         return [*mappo.figures(OursToy), *mappo_execution.figures()]
 
 
+def _on_device(name: str, device: str) -> list[Figure]:
+    if name != _DEVICE_BENCH:
+        raise ConfigError(
+            f"--device {device} with benchmark '{name}': expected '{_DEVICE_BENCH}', the only one "
+            "that a device changes; leave --device out"
+        )
+    from experiments.bench.mappo_device import figures
+
+    return figures(device)
+
+
 # Imported when run: the book needs nothing that environments need.
 BENCHES: Mapping[str, Bench] = {"book": _book, "flow": _flow, "envs": _envs, "mappo": _mappo}
 
@@ -64,10 +76,14 @@ def main(arguments: Sequence[str] | None = None, benches: Mapping[str, Bench] = 
     """Run one benchmark and print it. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(sorted(benches))}")
+    parser.add_argument("--device", help="of mappo: an update's time there, such as cuda")
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
     given = parser.parse_args(arguments)
     try:
-        figures = bench_named(given.name, benches)()
+        if given.device is None:
+            figures = bench_named(given.name, benches)()
+        else:
+            figures = _on_device(given.name, given.device)
     except GrandmodelError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

@@ -45,6 +45,18 @@ def build_optimizer(name: str, parameters: list[Tensor], settings: MappoConfig) 
     )
 
 
+def build_update(plan: TeamPlan, settings: MappoConfig, device: torch.device) -> Update:
+    """New actors, critic and optimizers of `plan` on `device`: training without RLlib."""
+    actors = {actor.name: actor.build().to(device) for actor in plan.actors}
+    critic = plan.build_critic(settings).to(device)
+    modules: dict[str, torch.nn.Module] = {CRITIC: critic, **actors}
+    optimizers = {
+        name: build_optimizer(name, list(module.parameters()), settings)
+        for name, module in modules.items()
+    }
+    return Update(plan, settings, actors, critic, optimizers)
+
+
 def base_rate(name: str, settings: MappoConfig) -> float:
     """The learning rate of the module `name` before any decay."""
     if name == CRITIC and settings.critic_learning_rate is not None:
@@ -153,7 +165,9 @@ class Update:
     # ---------------------------------------------------------------- the batch
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            array = array.copy()  # what another process shares with us may not be written to
+        return torch.from_numpy(array).to(self._device)
 
     @torch.no_grad()
     def _prepare(self, rollout: Rollout) -> tuple[_Batch, dict[str, float]]:
