@@ -20,7 +20,7 @@ from envs.execution.kernel import (
     step_arrays_kind,
     step_rows,
 )
-from envs.pinned import Pinned
+from market.pinned import Pinned
 from market.simulator import Simulator
 from market.sources import Split
 from signals.execution import EXECUTION

@@ -15,7 +15,7 @@ from configs.errors import ActionError, SimulatorError
 from envs import execution_v1
 from envs.execution import BatchedExecution
 from envs.execution.kernel import step_arrays, step_arrays_kind
-from envs.pinned import Pinned
+from market.pinned import Pinned
 from tests.envs.test_execution_contract import AGENTS, as_dict, random_actions
 
 
