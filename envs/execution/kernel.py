@@ -12,9 +12,9 @@ from numba import types
 from numpy.typing import NDArray
 
 from configs.execution import ExecutionConfig
-from market.pinned import pinned_as
 from market.decode import BP, price_in_ticks
 from market.kernels import inlined, kernel
+from market.pinned import pinned_as
 from market.random import hash64
 from market.simulator import Simulator
 from market.state import Market
