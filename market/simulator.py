@@ -26,7 +26,7 @@ from market.flow import begin_metaorders
 from market.impact import begin_impact
 from market.kernels import kernel
 from market.own import advance
-from market.pinned import Pinned, pinned_as
+from market.pinned import Pinned, compiled_form, pinned_as
 from market.pointers import record
 from market.random import (
     PURPOSE_ARRIVALS,
@@ -106,6 +106,16 @@ def _beginning_kind() -> Any:
 
 
 _beginning_at = pinned_as(_beginning_kind)
+
+
+@kernel
+def _compile_beginning(arguments: Any) -> Any:
+    return compiled_form(arguments)
+
+
+def _beginning_form(arguments: Any) -> Any:
+    """A plain function: a pickled kernel would be compiled anew."""
+    return _compile_beginning(arguments)
 
 
 @kernel
@@ -273,7 +283,7 @@ class Simulator:
         self.cancels = np.zeros((num, config.child.max_resting), np.int8)
         self.decisions = np.zeros(num, DECISION)
         self.seeds = np.zeros(num, np.uint64)
-        self._beginning = Pinned(_beginning(config, self.market), _beginning_kind)
+        self._beginning = Pinned(_beginning(config, self.market), _beginning_kind, _beginning_form)
 
     @property
     def path_seeds(self) -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from configs.execution import ExecutionConfig
 from market.decode import BP, price_in_ticks
 from market.kernels import inlined, kernel
-from market.pinned import pinned_as
+from market.pinned import Pinned, compiled_form, pinned_as
 from market.random import hash64
 from market.simulator import Simulator
 from market.state import Market
@@ -140,6 +140,25 @@ def step_arrays_kind() -> Any:
 
 
 _arrays_at = pinned_as(step_arrays_kind)
+
+
+@kernel
+def _compile_step_arrays(arguments: Any) -> Any:
+    return compiled_form(arguments)
+
+
+def pin_step_arrays(arrays: StepArrays) -> Pinned:
+    """The arrays and the address by which kernels take them.
+
+    Raises:
+        SimulatorError: see `Pinned`.
+    """
+    return Pinned(arrays, step_arrays_kind, _step_arrays_form)
+
+
+def _step_arrays_form(arrays: StepArrays) -> Any:
+    """A plain function: a pickled kernel would be compiled anew."""
+    return _compile_step_arrays(arrays)
 
 
 @kernel
