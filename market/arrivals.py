@@ -15,6 +15,7 @@ import numpy as np
 
 from market.desk import Desk
 from market.kernels import inlined, kernel
+from market.lanes import SERIES_LIMIT, decayed, excite, fade_short
 from market.pointers import record
 from market.random import hash64, normal
 from market.state import DECAY, EXCITATIONS, JUMP, LAW_FIELDS, TABLE_SIZE
@@ -25,22 +26,6 @@ _HALF_SCALE = 1.0 / (1 << 32)
 _NODE_BITS = np.uint64(54)  # leaves as many values as the table has intervals
 _INSIDE_MASK = np.uint64((1 << 22) - 1)
 _INSIDE_SCALE = 1.0 / (1 << 22)
-_SERIES_LIMIT = 0.25
-_SIXTH, _24TH, _120TH = 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0
-
-
-@inlined
-def decayed(exponent: float) -> float:
-    """exp(-exponent) for exponent >= 0, to 1e-6 relative.
-
-    By its series where that is short, as it is for most decays from one message to the next:
-    the next arrival waits for this number.
-    """
-    if exponent > _SERIES_LIMIT:
-        return math.exp(-exponent)
-    square = exponent * exponent
-    tail = (_SIXTH - exponent * _24TH) + square * _120TH
-    return ((1.0 - exponent) + 0.5 * square) - square * exponent * tail
 
 
 @inlined
@@ -67,15 +52,15 @@ def exponential(table: Any, bits: np.uint64) -> float:
 def _decay(desk: Desk, seconds: float) -> float:
     """Let the excitation fade for `seconds`. Returns what is left in all."""
     law = desk.excitation_law
-    first = desk.excitation[0] * decayed(law[0 * LAW_FIELDS + DECAY] * seconds)
-    second = desk.excitation[1] * decayed(law[1 * LAW_FIELDS + DECAY] * seconds)
-    third = desk.excitation[2] * decayed(law[2 * LAW_FIELDS + DECAY] * seconds)
-    fourth = desk.excitation[3] * decayed(law[3 * LAW_FIELDS + DECAY] * seconds)
-    desk.excitation[0] = first
-    desk.excitation[1] = second
-    desk.excitation[2] = third
-    desk.excitation[3] = fourth
-    return (first + second) + (third + fourth)
+    # The last rate is the highest. Few gaps are so long: a branch guessed wrong costs more
+    # than all of the decays.
+    if law[(EXCITATIONS - 1) * LAW_FIELDS + DECAY] * seconds <= SERIES_LIMIT:
+        return fade_short(desk.excitation, law, seconds)
+    left = 0.0
+    for index in range(EXCITATIONS):
+        desk.excitation[index] *= decayed(law[index * LAW_FIELDS + DECAY] * seconds)
+        left += desk.excitation[index]
+    return left
 
 
 @inlined
@@ -108,12 +93,8 @@ def schedule_next_arrival(desk: Desk, flow: Any) -> None:
         if float(bits & _HALF_MASK) * _HALF_SCALE * bound < intensity:
             break
         bound = intensity
-    jumps = 0.0
-    for index in range(EXCITATIONS):
-        jump = desk.excitation_law[index * LAW_FIELDS + JUMP]
-        desk.excitation[index] += jump
-        jumps += jump
-    episode.intensity = intensity + jumps
+    excite(desk.excitation, desk.excitation_law)
+    episode.intensity = intensity + flow.arrival_jump
     episode.next_arrival = time
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from configs.execution import ExecutionConfig
-from market.kernels import kernel
+from market.kernels import inlined, kernel
 from market.schedules import almgren_chriss_share, almgren_chriss_urgency
 from market.state import (
     ACTIVE,
@@ -58,6 +58,9 @@ DECISION = np.dtype(
         ("delay", np.float64),
         ("urgency", np.float64),
         ("carry", np.float64),
+        # Of the router and the venues: what share of the children each gets, and what it has.
+        ("venue_shares", np.float64, VENUE_WEIGHTS),
+        ("venue_quantities", np.float64, VENUE_WEIGHTS),
     ]
 )
 
@@ -143,16 +146,23 @@ def share_factor(component: float, multiple: float) -> float:
     return 2.0 * component if component <= 0.5 else multiple ** (2.0 * component - 1.0)
 
 
-@kernel
-def _choose_venue(action: Any, assigned: Any, total: float, size: int) -> int:
-    """The venue that lags its weight most once `size` more is placed; SMART where all are 0."""
-    chosen, worst = SMART, 0.0
+@inlined
+def _share_out(action: Any, shares: Any, assigned: Any) -> None:
+    """The venues' shares by their weights, and nothing assigned yet."""
     weights = 0.0
     for index in range(VENUE_WEIGHTS):
         weights += action[FIRST_WEIGHT + index]
     for index in range(VENUE_WEIGHTS):
-        share = action[FIRST_WEIGHT + index] / weights if weights > 0.0 else 0.0
-        lag = share * (total + size) - assigned[index]
+        shares[index] = action[FIRST_WEIGHT + index] / weights if weights > 0.0 else 0.0
+        assigned[index] = 0.0
+
+
+@inlined
+def _choose_venue(shares: Any, assigned: Any, total: float, size: int) -> int:
+    """The venue that lags its share most once `size` more is placed; SMART where all are 0."""
+    chosen, worst = SMART, 0.0
+    for index in range(VENUE_WEIGHTS):
+        lag = shares[index] * (total + size) - assigned[index]
         if lag > worst:
             chosen = SMART if index == 0 else index - 1
             worst = lag
@@ -259,7 +269,8 @@ def decode(
     opposite = quote(depth, ASK if parent.side > 0 else BID)
     crosses = opposite >= 0 and parent.side * (passive - opposite) >= 0
     gap = action[SPACING] * rules.step_seconds / count
-    assigned = np.zeros(VENUE_WEIGHTS)
+    shares, assigned = decision.venue_shares, decision.venue_quantities
+    _share_out(action, shares, assigned)
     placed = 0
     for index in range(count):
         child = children[index]
@@ -269,6 +280,6 @@ def decode(
         worst = (opposite if opposite >= 0 else passive) + parent.side * rules.sweep_ticks
         child.price = worst if aggressive else passive
         child.quantity = size
-        child.venue = _choose_venue(action, assigned, float(placed), size)
+        child.venue = _choose_venue(shares, assigned, float(placed), size)
         child.offset = min(decision.delay + index * gap, rules.step_seconds)
         placed += size

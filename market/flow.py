@@ -222,9 +222,11 @@ def background_message(desk: Desk, flow: Any) -> None:
     bid, ask = background_quote(desk, flow, lob.BUY), background_quote(desk, flow, lob.SELL)
     gap = reference(desk) - 0.5 * (bid + ask) if bid >= 0 and ask < flow.ladder else 0.0
     pull = flow.lean * gap
-    lean = pull * abs(pull) / (1.0 + pull * pull)
-    edge = 0.5 + 0.5 * lean
-    upward = side_draw < edge
+    # The lean is drift / whole. Compared as parts of `whole`, it waits for no division.
+    whole, drift = 1.0 + pull * pull, pull * abs(pull)
+    up = 0.5 * (whole + drift)
+    point = side_draw * whole
+    upward = point < up
     side = lob.BUY if upward else lob.SELL
     cancel_weight = flow.cancel_per_order * background_orders(desk)
     draw = kind_draw * (flow.limit_share + flow.market_share + cancel_weight)
@@ -240,15 +242,16 @@ def background_message(desk: Desk, flow: Any) -> None:
             _watch_for_arbitrage(desk, flow, counter)
     else:
         # The rest of the side draw says whether this message answers the path.
-        again = side_draw / edge if upward else (side_draw - edge) / (1.0 - edge)
+        again = whole * (point if upward else point - up)
+        answering = abs(drift) * (up if upward else whole - up)
         if draw < flow.limit_share + flow.market_share:
-            if again < flow.informed_share * abs(lean):
-                side = lob.BUY if lean > 0.0 else lob.SELL
+            if again < flow.informed_share * answering:
+                side = lob.BUY if drift > 0.0 else lob.SELL
             else:
                 side = _metaorder_side(desk, flow, gap, pick, counter)
             quantity = desk.sizes[int(second & TABLE_MASK)]
             start = float(second >> _LOCAL_BITS) * _POPULATION_SCALE
             _market_order(desk, flow, side, quantity, start)
         else:
-            _cancel(desk, flow, -side, again < abs(lean), venue, pick, counter)
+            _cancel(desk, flow, -side, again < answering, venue, pick, counter)
     schedule_next_arrival(desk, flow)

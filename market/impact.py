@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from market.arrivals import decayed
 from market.desk import Desk
 from market.kernels import inlined, kernel
+from market.lanes import decayed
 from market.pointers import record
 from market.state import DECAY, IMBALANCES, LAW_FIELDS, WEIGHT
 

@@ -8,8 +8,10 @@ the same episode runs the same way to the bit.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ from market.flow import begin_metaorders
 from market.impact import begin_impact
 from market.kernels import kernel
 from market.own import advance
+from market.pinned import Pinned, compiled_form, pinned_as
 from market.pointers import record
 from market.random import (
     PURPOSE_ARRIVALS,
@@ -40,7 +43,15 @@ from market.random import (
 )
 from market.reference import refine
 from market.sources import Split, path_source
-from market.state import ACTIVE, IMPATIENT, PATIENT, STATE_FIELDS, TABLE_SIZE, allocate_market
+from market.state import (
+    ACTIVE,
+    IMPATIENT,
+    PATIENT,
+    STATE_FIELDS,
+    TABLE_SIZE,
+    Market,
+    allocate_market,
+)
 from market.worker import observe_step, work_step
 
 _PARENT_SIZE, _PARENT_SIDE, _PARENT_REDUCES = range(3)
@@ -72,6 +83,39 @@ def _opening_numbers(config: ExecutionConfig, mean_size: float) -> Opening:
         parent.participation_high,
         parent.reducing_share,
     )
+
+
+class Beginning(NamedTuple):
+    """Everything that the beginning of an episode reads and writes."""
+
+    market: Market
+    blank: NDArray[Any]  # PARENT [1], zeros
+    numbers: Opening
+
+
+def _beginning(config: ExecutionConfig, market: Market) -> Beginning:
+    numbers = _opening_numbers(config, float(np.mean(market.sizes)))
+    return Beginning(market, np.zeros(1, market.parents.dtype), numbers)
+
+
+@cache
+def _beginning_kind() -> Any:
+    """The numba type of `Beginning`, which is the same for every configuration."""
+    config = ExecutionConfig()
+    return numba.typeof(_beginning(config, allocate_market(config, 1)))
+
+
+_beginning_at = pinned_as(_beginning_kind)
+
+
+@kernel
+def _compile_beginning(arguments: Any) -> Any:
+    return compiled_form(arguments)
+
+
+def _beginning_form(arguments: Any) -> Any:
+    """A plain function: a pickled kernel would be compiled anew."""
+    return _compile_beginning(arguments)
 
 
 @kernel
@@ -158,19 +202,14 @@ def _draw_parent(market: Any, n: int, side: int, numbers: Any, path_seed: Any) -
 
 
 @kernel
-def _begin(
-    market: Any,
-    rows: Any,
-    path_seeds: Any,
-    sides: Any,
-    blank: Any,
-    numbers: Any,
-) -> None:
+def _begin(address: int, rows: Any, path_seeds: Any, sides: Any) -> None:
     """Open the books of new episodes, let them settle, and hand in the parent orders."""
+    beginning = _beginning_at(address)
+    market, numbers = beginning.market, beginning.numbers
     flow = market.flow[0]
     horizon = market.path.shape[1] - 1
     for n in rows:
-        market.parents[n] = blank[0]
+        market.parents[n] = beginning.blank[0]
         _clear(market, n, horizon)
         episode, desk = market.episodes[n], desk_at(market, n)
         # Both sides of a path meet the same flow, so the key is the path's.
@@ -244,8 +283,7 @@ class Simulator:
         self.cancels = np.zeros((num, config.child.max_resting), np.int8)
         self.decisions = np.zeros(num, DECISION)
         self.seeds = np.zeros(num, np.uint64)
-        self._blank = np.zeros(1, self.market.parents.dtype)
-        self._numbers = _opening_numbers(config, float(np.mean(self.market.sizes)))
+        self._beginning = Pinned(_beginning(config, self.market), _beginning_kind, _beginning_form)
 
     @property
     def path_seeds(self) -> NDArray[np.uint64]:
@@ -271,14 +309,7 @@ class Simulator:
         if self.paired_sides:
             sides = np.where(self.seeds & np.uint64(1), lob.SELL, lob.BUY)
         self.source.prepare(self.market, rows, path_seeds)
-        _begin(
-            self.market,
-            rows,
-            path_seeds,
-            sides,
-            self._blank,
-            self._numbers,
-        )
+        _begin(self._beginning.address, rows, path_seeds, sides)
 
     def step(self, rows: NDArray[np.int64], actions: NDArray[np.float32]) -> None:
         """Work one step of the episodes in `rows` under joint actions [N, ACTION_WIDTH]."""

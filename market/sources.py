@@ -37,12 +37,10 @@ class PathSource(Protocol):
 
 
 @kernel
-def place_on_ladder(market: Any, n: int, first: float) -> None:
+def place_on_ladder(path: Any, episode: Any, ladder: int, first: float) -> None:
     """Turn a path in ticks into ladder ticks around the middle, kept off the edges."""
-    ladder = market.flow[0].ladder
     base = np.floor(first) - ladder // 2
-    market.episodes[n].base = base
-    path = market.path[n]
+    episode.base = base
     for index in range(len(path)):
         inside = max(path[index] - base, EDGE_LEVELS)
         path[index] = min(inside, ladder - 1.0 - EDGE_LEVELS)
@@ -50,7 +48,11 @@ def place_on_ladder(market: Any, n: int, first: float) -> None:
 
 @kernel
 def _generate(
-    market: Any,
+    paths: Any,
+    activities: Any,
+    deviations: Any,
+    episodes: Any,
+    flow: Any,
     rows: Any,
     path_seeds: Any,
     start: float,
@@ -64,10 +66,10 @@ def _generate(
     dispersion: float,
 ) -> None:
     for n in rows:
-        path, activity, deviation = market.path[n], market.activity[n], market.deviation[n]
-        episode = market.episodes[n]
+        path, activity, deviation = paths[n], activities[n], deviations[n]
+        episode, ladder = episodes[n], flow[0].ladder
         key = stream_key(path_seeds[n], episode.episode, PURPOSE_ACTIVITY)
-        draw_activity(key, market.flow[0].step_seconds, memories, dispersion, activity)
+        draw_activity(key, flow[0].step_seconds, memories, dispersion, activity)
         regime = regime_path(
             path_seeds[n],
             episode.episode,
@@ -83,9 +85,9 @@ def _generate(
             path[index] = start * np.exp(path[index])
         for step in range(len(deviation)):
             deviation[step] *= start
-        place_on_ladder(market, n, start)
+        place_on_ladder(path, episode, ladder, start)
         episode.sigma = volatility[regime] * start
-        episode.lowest, episode.highest = EDGE_LEVELS, market.flow[0].ladder - 1.0 - EDGE_LEVELS
+        episode.lowest, episode.highest = EDGE_LEVELS, ladder - 1.0 - EDGE_LEVELS
         episode.cluster = np.int64(path_seeds[n])
         episode.variance_slow = prior_sigma * prior_sigma
         episode.rate = rate
@@ -112,8 +114,13 @@ class GeneratorSource:
 
     def prepare(self, market: Any, rows: NDArray[np.int64], path_seeds: NDArray[np.uint64]) -> None:
         """See `PathSource.prepare`."""
+        # Array by array: a kernel takes apart whatever it is given, and this one needs five.
         _generate(
-            market,
+            market.path,
+            market.activity,
+            market.deviation,
+            market.episodes,
+            market.flow,
             rows,
             path_seeds,
             self._start,
@@ -163,7 +170,7 @@ def _bridge(
         window_of_bar(busy, start, market.activity[n])
         for step in range(len(path) - 1):
             market.deviation[n, step] = sigma[bar] * np.sqrt(market.activity[n, step])
-        place_on_ladder(market, n, path[0])
+        place_on_ladder(path, episode, market.flow[0].ladder, path[0])
         episode.lowest = ohlc[bar, 2] - episode.base
         episode.highest = ohlc[bar, 1] - episode.base
         episode.sigma = sigma[bar]

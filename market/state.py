@@ -159,6 +159,7 @@ FLOW = np.dtype(
         ("cancel_per_order", np.float64),
         ("lean", np.float64),
         ("baseline_share", np.float64),  # of arrivals that nothing excited
+        ("arrival_jump", np.float64),  # by which an arrival raises the intensity, 1/s
         ("patient_share", np.float64),
         ("patience", np.float64),
         ("local_share", np.float64),
@@ -217,7 +218,7 @@ class Market(NamedTuple):
     exponentials: NDArray[np.float64]  # [TABLE_SIZE + 1]
     chosen_venue: NDArray[np.int32]  # [TABLE_SIZE]
     latencies: NDArray[np.float64]  # [VENUE_COUNT + 1, TABLE_SIZE], seconds; the router's last
-    excitation_law: NDArray[np.float64]  # [EXCITATIONS, 2]: decay 1/s, jump of an arrival 1/s
+    excitation_law: NDArray[np.float64]  # [EXCITATIONS, 2]: decay 1/s, rising; jump 1/s
     impact_law: NDArray[np.float64]  # [IMBALANCES, 2]: decay 1/s, weight
 
 
@@ -280,6 +281,13 @@ def latency_table(market: MarketConfig) -> NDArray[np.float64]:
     return np.array([m * np.exp(s * z) for m, s in zip(medians, spreads, strict=True)])
 
 
+def _excitation_law(config: ExecutionConfig) -> NDArray[np.float64]:
+    """Decays and jumps of the arrivals' kernels, equal branching each [EXCITATIONS, 2]."""
+    arrivals = config.market.flow.arrivals
+    rates = np.sort(arrivals.excitation_rates)
+    return np.stack([rates, rates * arrivals.branching / EXCITATIONS], axis=1)
+
+
 def _flow_record(config: ExecutionConfig) -> NDArray[Any]:
     """FLOW [1]: the numbers of the configuration that kernels read."""
     flow, book = config.market.flow, config.market.book
@@ -290,6 +298,7 @@ def _flow_record(config: ExecutionConfig) -> NDArray[Any]:
     out["cancel_per_order"] = flow.cancel_share / flow.resting_orders
     out["lean"] = flow.lean
     out["baseline_share"] = 1.0 - flow.arrivals.branching
+    out["arrival_jump"] = sum(_excitation_law(config)[:, JUMP])
     out["patient_share"] = flow.patient_share
     out["patience"] = flow.patience
     out["local_share"] = flow.local_share
@@ -325,8 +334,6 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
     venues["taker_fee"] = [v.taker_fee / config.market.tick for v in config.market.venues]
     scales = (flow.placement_scale, flow.placement_scale * flow.patient_distance)
     offsets = [offset_table(flow.placement_exponent, s, flow.placement_limit) for s in scales]
-    rates = np.array(flow.arrivals.excitation_rates)
-    jumps = rates * flow.arrivals.branching / EXCITATIONS
     decays = 1.0 / np.array(flow.impact.seconds)
     return Market(
         books=lob.allocate(num * VENUE_COUNT, book.ladder_levels, book.slots),
@@ -355,6 +362,6 @@ def allocate_market(config: ExecutionConfig, num: int) -> Market:
         exponentials=exponential_table(),
         chosen_venue=venue_table(np.array([v.weight for v in config.market.venues])),
         latencies=latency_table(config.market),
-        excitation_law=np.stack([rates, jumps], axis=1),
+        excitation_law=_excitation_law(config),
         impact_law=np.stack([decays, np.array(flow.impact.weights)], axis=1),
     )

@@ -15,12 +15,12 @@ from envs.execution.kernel import (
     METRICS,
     action_bounds,
     begin_rows,
+    pin_step_arrays,
     row_seeds,
     step_arrays,
-    step_arrays_kind,
     step_rows,
 )
-from envs.pinned import Pinned
+from market.pinned import Pinned
 from market.simulator import Simulator
 from market.sources import Split
 from signals.execution import EXECUTION
@@ -58,7 +58,7 @@ class BatchedExecution:
         self.config = config or ExecutionConfig()
         self.num_envs = num_envs
         self.simulator = Simulator(self.config, num_envs, split, paired_sides)
-        self._pinned = Pinned(step_arrays(self.simulator), step_arrays_kind)
+        self._pinned = pin_step_arrays(step_arrays(self.simulator))
         arrays = self._pinned.arguments
         self.rows: NDArray[np.float32] = arrays.rows
         self.states: NDArray[np.float32] = arrays.states

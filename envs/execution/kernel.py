@@ -12,9 +12,9 @@ from numba import types
 from numpy.typing import NDArray
 
 from configs.execution import ExecutionConfig
-from envs.pinned import pinned_as
 from market.decode import BP, price_in_ticks
 from market.kernels import inlined, kernel
+from market.pinned import Pinned, compiled_form, pinned_as
 from market.random import hash64
 from market.simulator import Simulator
 from market.state import Market
@@ -71,6 +71,7 @@ _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = range(len(EXECUTION.age
 _SHARED = len(EXECUTION.shared)
 _OWN = np.array([(s.start, s.stop) for s in map(EXECUTION.own_slice, range(len(_PARTS)))])
 OBSERVATION_WIDTHS = tuple(_SHARED + len(agent.own) for agent in EXECUTION.agents)
+UPSTREAM_WIDTHS = (EXECUTION.upstream_width,) * len(EXECUTION.agents)
 
 
 def action_bounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -103,7 +104,9 @@ class StepArrays(NamedTuple):
     targets: NDArray[np.float32]  # [N, 1]
     terminations: NDArray[np.bool_]  # [N]
     episode_metrics: NDArray[np.float64]  # [N, metrics]
-    observations: NDArray[np.float32]  # [sum(OBSERVATION_WIDTHS)], of the agents of row 0
+    # [sum(OBSERVATION_WIDTHS) + agents x upstream width]: what the agents of row 0 see, then
+    # an `upstream` for each, which stays 0.
+    observations: NDArray[np.float32]
     by_quality: int  # 1 where the quality score is the reward
 
 
@@ -125,7 +128,7 @@ def step_arrays(simulator: Simulator) -> StepArrays:
         targets=np.zeros((num, 1), np.float32),
         terminations=np.ones(num, np.bool_),
         episode_metrics=np.zeros((num, len(METRICS))),
-        observations=np.zeros(sum(OBSERVATION_WIDTHS), np.float32),
+        observations=np.zeros(sum(OBSERVATION_WIDTHS) + sum(UPSTREAM_WIDTHS), np.float32),
         by_quality=int(simulator.config.reward.objective == "documents"),
     )
 
@@ -137,6 +140,25 @@ def step_arrays_kind() -> Any:
 
 
 _arrays_at = pinned_as(step_arrays_kind)
+
+
+@kernel
+def _compile_step_arrays(arguments: Any) -> Any:
+    return compiled_form(arguments)
+
+
+def pin_step_arrays(arrays: StepArrays) -> Pinned:
+    """The arrays and the address by which kernels take them.
+
+    Raises:
+        SimulatorError: see `Pinned`.
+    """
+    return Pinned(arrays, step_arrays_kind, _step_arrays_form)
+
+
+def _step_arrays_form(arrays: StepArrays) -> Any:
+    """A plain function: a pickled kernel would be compiled anew."""
+    return _compile_step_arrays(arrays)
 
 
 @kernel

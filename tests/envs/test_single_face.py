@@ -14,8 +14,7 @@ from pettingzoo.test.render_test import collect_render_results
 from configs.errors import ActionError, SimulatorError
 from envs import execution_v1
 from envs.execution import BatchedExecution
-from envs.execution.kernel import step_arrays, step_arrays_kind
-from envs.pinned import Pinned
+from envs.execution.kernel import pin_step_arrays, step_arrays
 from tests.envs.test_execution_contract import AGENTS, as_dict, random_actions
 
 
@@ -195,11 +194,11 @@ def test_arrays_that_kernels_would_misread_are_not_pinned() -> None:
     arrays = step_arrays(simulator)
     wrong = arrays._replace(rewards=arrays.rewards.astype(np.float64))
     with pytest.raises(SimulatorError, match="expected"):
-        Pinned(wrong, step_arrays_kind)
+        pin_step_arrays(wrong)
     turned = arrays._replace(states=np.asfortranarray(arrays.states))
     with pytest.raises(SimulatorError, match="expected"):
-        Pinned(turned, step_arrays_kind)
-    assert Pinned(arrays, step_arrays_kind).address > 0
+        pin_step_arrays(turned)
+    assert pin_step_arrays(arrays).address > 0
 
 
 def test_pettingzoo_renders_in_turns() -> None:

@@ -16,10 +16,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from configs.errors import SimulatorError
-from market.kernels import kernel
 
 
 @intrinsic
@@ -80,9 +79,13 @@ def pinned_as(kind: Callable[[], Any]) -> Any:
     return arguments_at
 
 
-@kernel
-def _compiled_form(arguments: Any) -> Any:
-    """`arguments` as a kernel holds them, uint8 [bytes]."""
+@register_jitable  # type: ignore[untyped-decorator, unused-ignore]
+def compiled_form(arguments: Any) -> Any:
+    """`arguments` as a kernel holds them, uint8 [bytes].
+
+    For a kernel of whoever pins them. A kernel of this module would be kept with the types
+    of all who do, and loading one of them would load the environments.
+    """
     out = np.empty(_size_of(arguments), np.uint8)
     _store(arguments, out.ctypes.data)
     return out
@@ -96,12 +99,13 @@ class Pinned:
     Args:
         arguments: a NamedTuple of arrays, numbers and such tuples.
         kind: gives the numba type that kernels read at the address, as in `pinned_as`.
+        form: calls a kernel of the same module that returns their `compiled_form`.
 
     Raises:
         SimulatorError: the arguments are of another type, so that a kernel would misread them.
     """
 
-    def __init__(self, arguments: Any, kind: Callable[[], Any]) -> None:
+    def __init__(self, arguments: Any, kind: Callable[[], Any], form: Callable[[Any], Any]) -> None:
         found, expected = numba.typeof(arguments), kind()
         if found != expected:
             raise SimulatorError(
@@ -109,9 +113,9 @@ class Pinned:
                 "make them as this version of the environment does"
             )
         self.arguments = arguments
-        self._kind = kind
-        self._form = _compiled_form(arguments)
-        self.address = int(self._form.ctypes.data)
+        self._kind, self._form = kind, form
+        self._compiled = form(arguments)
+        self.address = int(self._compiled.ctypes.data)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Pinned, (self.arguments, self._kind)
+        return Pinned, (self.arguments, self._kind, self._form)
