@@ -30,23 +30,30 @@ class ValueNorm(nn.Module):
         # Single precision: RLlib's state dicts carry no doubles, and a resume must be exact.
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
-        self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(width))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """(mean, standard deviation), each float32 [width]; (0, 1) before any update."""
         return self.mean, self.variance.clamp(min=self.epsilon).sqrt()
 
     @torch.no_grad()
-    def update(self, batch_mean: Tensor, batch_variance: Tensor, batches: int = 1) -> None:
+    def update(
+        self,
+        batch_mean: Tensor,
+        batch_variance: Tensor,
+        batches: int = 1,
+        known: Tensor | None = None,
+    ) -> None:
         """Move the statistics by the mean and variance [width] of one iteration's returns.
 
-        `batches` is how many exponential steps of `beta` the batch counts for.
+        `batches` is how many exponential steps of `beta` the batch counts for. `known`,
+        bool [width], leaves alone those of agents that had no returns; None is all.
         Weighted, debiased updates of mean and variance after West (1979), which
         subtract no two large numbers.
         """
-        keep = self.beta**batches
+        keep = self.beta ** (batches if known is None else batches * known.double())
         weight = keep * self.weight.double() + (1.0 - keep)
-        share = (1.0 - keep) / weight
+        share = (1.0 - keep) / weight.clamp(min=torch.finfo(weight.dtype).tiny)
         delta = batch_mean.double() - self.mean
         variance = (1.0 - share) * (self.variance + share * delta * delta)
         self.variance.copy_(variance + share * batch_variance.double())

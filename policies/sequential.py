@@ -201,7 +201,10 @@ class SequentialPolicy(Actor):
         for deeper, bias in zip(self.weights, self.biases, strict=True):
             values = activate(torch.baddbmm(bias, values, deeper), self.config.activation)
         outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
-        return self._judge(outputs.transpose(0, 1).flatten(1), latent, masks)
+        outputs = outputs.transpose(0, 1).flatten(1).to(rows.dtype)
+        # Where autocast holds, too: in bfloat16 a log-probability of -5 is off by .03.
+        with torch.autocast(outputs.device.type, enabled=False):
+            return self._judge(outputs, latent, masks)
 
     def _judge(self, outputs: Tensor, latent: Tensor, masks: Tensor | None) -> Evaluated:
         """Heads' outputs [N, agents x outputs] and latents -> what `evaluate` gives."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
+import ray
+import torch
 from pydantic import BaseModel
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
@@ -46,6 +49,7 @@ class MAPPOConfig(PPOConfig):
         super().__init__(algo_class=algo_class)
         self.settings = MappoConfig()
         self.plan: TeamPlan | None = None
+        self._named: tuple[str, dict[str, Any]] | None = None  # the ParallelEnv, as it was said
 
     def get_default_learner_class(self) -> type:
         from trainers.mappo.learner import MAPPOTorchLearner
@@ -55,17 +59,22 @@ class MAPPOConfig(PPOConfig):
     def mappo(self, settings: MappoConfig | None = None, **changes: Any) -> Self:
         """Take `settings`, or those there are, with the fields in `changes` set.
 
+        A mapping changes what it names of policy, critic, stop and curriculum; `groups`
+        are replaced. The environment, if one was named, is looked at anew.
+
         Raises:
             ConfigError: a field does not exist or its value is wrong.
+            TrainingError: the environment named before does not go with the settings.
         """
-        base = self.settings if settings is None else settings
-        plain = {
-            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-            for name, value in changes.items()
-        }
-        self.settings = load_config(MappoConfig, base.model_dump(mode="json"), plain)
+        base = (self.settings if settings is None else settings).model_dump(mode="json")
+        if "groups" in changes:
+            del base["groups"]
+        self.settings = load_config(MappoConfig, base, _plain(changes))
+        if self._named is not None:
+            env, kwargs = self._named
+            return self.parallel_env(env, **kwargs)
         if self.plan is not None:
-            self.batched_env(self.env_config["make"], self.env_config["kwargs"])
+            return self.batched_env(self.env_config["make"], self.env_config["kwargs"])
         return self
 
     def parallel_env(self, env: str, **kwargs: Any) -> Self:
@@ -77,7 +86,9 @@ class MAPPOConfig(PPOConfig):
             TrainingError: there is no such function, or its agents cannot be trained as
                 the settings ask.
         """
-        return self.batched_env(VECTOR, vector_options(env, kwargs, self.settings))
+        self.batched_env(VECTOR, vector_options(env, kwargs, self.settings))
+        self._named = (env, dict(kwargs))
+        return self
 
     def batched_env(self, make: str, kwargs: Mapping[str, Any] | None = None) -> Self:
         """Train on a batched environment: a `BatchedEnv` of our layers or a `TeamEnv`.
@@ -85,6 +96,7 @@ class MAPPOConfig(PPOConfig):
         make: "package.module:function", called as function(num_envs, seed, **kwargs)
         in every runner.
         """
+        self._named = None
         probe = make_environment(make, 1, self.settings.seed, kwargs or {})
         layout = probe.layout
         if hasattr(probe, "close"):
@@ -132,36 +144,16 @@ class MAPPOConfig(PPOConfig):
     def _runners(self, settings: MappoConfig) -> None:
         self.env_runners(
             env_runner_cls=BatchedEnvRunner,
-            num_env_runners=settings.runners,
-            num_envs_per_env_runner=settings.num_envs,
-            rollout_fragment_length=settings.rollout_length,
-            sample_timeout_s=settings.sample_timeout_s,
             add_default_connectors_to_env_to_module_pipeline=False,
             add_default_connectors_to_module_to_env_pipeline=False,
             merge_env_runner_states=False,
             broadcast_env_runner_states=False,
+            **_of_runners(settings),
         )
 
     def _learning(self, settings: MappoConfig) -> None:
-        rows = settings.iteration_env_steps // max(1, settings.learners)
-        self.learners(
-            num_learners=settings.learners,
-            num_gpus_per_learner=settings.gpus_per_learner,
-            add_default_connectors_to_learner_pipeline=False,
-        )
-        self.training(
-            gamma=settings.gamma,
-            lambda_=settings.gae_lambda,
-            lr=settings.learning_rate,
-            num_epochs=settings.epochs,
-            train_batch_size_per_learner=rows,
-            minibatch_size=rows // settings.minibatches,
-            clip_param=settings.clip,
-            entropy_coeff=settings.entropy_coefficient,
-            vf_loss_coeff=settings.value_coefficient,
-            grad_clip=settings.max_grad_norm,
-            use_kl_loss=False,
-        )
+        self.learners(add_default_connectors_to_learner_pipeline=False, **_of_learners(settings))
+        self.training(use_kl_loss=False, **_of_training(settings))
 
     @property
     def training_plan(self) -> TeamPlan:
@@ -176,6 +168,18 @@ class MAPPOConfig(PPOConfig):
             )
         return self.plan
 
+    def _check_told(self) -> None:
+        """Refuse what RLlib's own setters changed behind the settings, which alone are read."""
+        settings = self.settings
+        told = _of_runners(settings) | _of_learners(settings) | _of_training(settings)
+        for name, value in told.items():
+            if (now := getattr(self, name)) != value:
+                raise TrainingError(
+                    f"{name}={now} was set by RLlib's own setter, where the settings give "
+                    f"{value}: expected no change, since MAPPO learns by its settings alone; set "
+                    "it by mappo(...), see configs.mappo.MappoConfig for its name there"
+                )
+
     def validate(self) -> None:
         """Refuse what cannot be trained.
 
@@ -183,16 +187,73 @@ class MAPPOConfig(PPOConfig):
             TrainingError: no environment was named, or settings do not go together.
         """
         plan = self.training_plan
-        shards = max(1, self.num_learners)
-        if self.num_envs_per_env_runner % shards:
-            raise TrainingError(
-                f"num_envs_per_env_runner={self.num_envs_per_env_runner} with "
-                f"num_learners={self.num_learners}: expected a multiple, so that all learners "
-                "get equal shards"
-            )
+        if not self.in_evaluation:
+            self._check_told()
         _check_sequences(self.settings, plan)
+        _check_gpus(self.settings)
         with _quiet():
             super().validate()
+
+
+def _plain(value: Any) -> Any:
+    """`value` with every model in it as plain data."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value
+
+
+def _of_runners(settings: MappoConfig) -> dict[str, Any]:
+    """What RLlib is told of runners, by its own names."""
+    return {
+        "num_env_runners": settings.runners,
+        "num_envs_per_env_runner": settings.num_envs,
+        "rollout_fragment_length": settings.rollout_length,
+        "sample_timeout_s": settings.sample_timeout_s,
+    }
+
+
+def _of_learners(settings: MappoConfig) -> dict[str, Any]:
+    return {
+        "num_learners": settings.learners,
+        "num_gpus_per_learner": settings.gpus_per_learner,
+    }
+
+
+def _of_training(settings: MappoConfig) -> dict[str, Any]:
+    rows = settings.iteration_env_steps // max(1, settings.learners)
+    return {
+        "gamma": settings.gamma,
+        "lambda_": settings.gae_lambda,
+        "lr": settings.learning_rate,
+        "num_epochs": settings.epochs,
+        "train_batch_size_per_learner": rows,
+        "minibatch_size": rows // settings.minibatches,
+        "clip_param": settings.clip,
+        "entropy_coeff": settings.entropy_coefficient,
+        "vf_loss_coeff": settings.value_coefficient,
+        "grad_clip": settings.max_grad_norm,
+    }
+
+
+def _check_gpus(settings: MappoConfig) -> None:
+    """Refuse to wait for GPUs that are not there: Ray would, without a word."""
+    wanted = settings.gpus_per_learner * max(1, settings.learners)
+    if not wanted:
+        return
+    if settings.learners and ray.is_initialized():
+        found = float(ray.cluster_resources().get("GPU", 0.0))
+    elif settings.learners and "RAY_ADDRESS" in os.environ:
+        return  # another machine's, which is asked once it is joined
+    else:
+        found = float(torch.cuda.device_count())
+    if found < wanted:
+        raise TrainingError(
+            f"mappo.gpus_per_learner={settings.gpus_per_learner:g} with "
+            f"learners={settings.learners}: expected {wanted:g} GPUs, found {found:g}; set it to 0 "
+            "to learn on the CPU, or take fewer learners"
+        )
 
 
 @contextlib.contextmanager

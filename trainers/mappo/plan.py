@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.actors import ActorConfig
-from configs.errors import TrainingError
+from configs.errors import TrainingError, nearest
 from configs.mappo import CriticInput, MappoConfig, Sharing
 from policies.actor import Actor
 from policies.critic import CentralCritic
@@ -23,6 +25,8 @@ from signals.team import GroupLayout, TeamLayout
 
 POLICY = "policy"  # the one actor of a layer
 CRITIC = "critic"
+# RLlib's own rule for modules' ids, and the beginning of keys that it keeps beside them.
+_NO_ID = re.compile(r'^$|^__|[<>:"/\\|?*]|[ .]$')
 
 Noise = Callable[[NDArray[np.uint64], NDArray[np.int64]], NDArray[np.float32]]
 
@@ -158,10 +162,20 @@ def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
             f"mappo.groups names {', '.join(config.groups)}: the agents of layer "
             f"'{layout.layer}' act in order by one policy; leave mappo.groups out"
         )
-    if config.policy.memory != "none":
+    if config.sharing == "per_agent":
         raise TrainingError(
-            f"mappo.policy.memory={config.policy.memory}: the sequential policy of layer "
-            f"'{layout.layer}' has no memory; expected none"
+            f"mappo.sharing=per_agent: the agents of layer '{layout.layer}' act in order, each by "
+            "a network of its own; leave mappo.sharing out"
+        )
+    if config.critic.input not in ("auto", "state"):
+        raise TrainingError(
+            f"mappo.critic.input={config.critic.input}: the critic of layer '{layout.layer}' reads "
+            "its state, which holds all observations; expected state or auto"
+        )
+    if wrong := _not_sequential(config.policy):
+        raise TrainingError(
+            f"mappo.policy with {wrong}: the agents of layer '{layout.layer}' act in order by "
+            "feed-forward networks of their own, which have none of this; change these"
         )
     actor = ActorPlan(
         name=POLICY,
@@ -187,6 +201,7 @@ def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
 
 
 def _plan_team(layout: TeamLayout, config: MappoConfig) -> TeamPlan:
+    _check_groups(layout, config)
     actors = tuple(_plan_group(layout, config, k) for k in range(len(layout.groups)))
     kind = _critic_input(layout, config.critic.input)
     columns = tuple(
@@ -209,10 +224,31 @@ def _plan_team(layout: TeamLayout, config: MappoConfig) -> TeamPlan:
     )
 
 
+def _check_groups(layout: TeamLayout, config: MappoConfig) -> None:
+    """Refuse settings of groups that the environment does not have or has with other agents."""
+    groups = {group.name: group.agents for group in layout.groups}
+    for name, group in config.groups.items():
+        if name not in groups:
+            raise TrainingError(
+                f"mappo.groups.{name}: '{layout.name}' has no such group; {nearest(name, groups)}"
+            )
+        own = {agent for pattern in group.agents for agent in _matched(pattern, layout.agent_names)}
+        if own != set(groups[name]):
+            raise TrainingError(
+                f"mappo.groups.{name}.agents={list(group.agents)}: '{layout.name}' has "
+                f"{', '.join(groups[name])} in that group; expected these"
+            )
+
+
+def _matched(pattern: str, agents: Sequence[str]) -> Sequence[str]:
+    if pattern in agents:  # a name with brackets is no pattern
+        return [pattern]
+    return [agent for agent in agents if fnmatchcase(agent, pattern)]
+
+
 def _plan_group(layout: TeamLayout, config: MappoConfig, k: int) -> ActorPlan:
     group = layout.groups[k]
-    if group.name == CRITIC:
-        raise TrainingError(f"a group named '{CRITIC}': the critic has that name; choose another")
+    _check_name(group.name)
     own = config.groups.get(group.name)
     sharing = own.sharing if own is not None and own.sharing is not None else config.sharing
     policy = own.policy if own is not None and own.policy is not None else config.policy
@@ -232,18 +268,40 @@ def _plan_group(layout: TeamLayout, config: MappoConfig, k: int) -> ActorPlan:
     )
 
 
+def _check_name(name: str) -> None:
+    """Refuse what cannot be a module's id."""
+    if name == CRITIC:
+        raise TrainingError(f"a group named '{CRITIC}': the critic has that name; choose another")
+    if _NO_ID.search(name):
+        raise TrainingError(
+            f"a group named '{name}': it names a module of RLlib, which takes no empty name, none "
+            'that begins with "__" or ends with a dot or space, and none of <>:"/\\|?* in it; name '
+            "its agents in mappo.groups under another name"
+        )
+
+
 def _check_sequential(group: GroupLayout, config: ActorConfig) -> None:
+    if wrong := _not_sequential(config):
+        raise TrainingError(
+            f"group '{group.name}' with sharing=sequential and {wrong}: its agents act in order "
+            "by feed-forward networks of their own, which have none of this; change these or "
+            "choose sharing=shared or per_agent"
+        )
+    sequential_layout(group)
+
+
+def _not_sequential(config: ActorConfig) -> str:
+    """What of `config` a sequential policy does not have; "" where nothing."""
     wrong = []
     if config.memory != "none":
         wrong.append(f"memory={config.memory} (expected none)")
-    if config.bounded == "beta":
-        wrong.append("bounded=beta (expected squashed)")
-    if wrong:
-        raise TrainingError(
-            f"group '{group.name}' with sharing=sequential and {' and '.join(wrong)}: its agents "
-            "act by one feed-forward network; change these or choose sharing=shared or per_agent"
-        )
-    sequential_layout(group)
+    if config.bounded != "squashed":
+        wrong.append(f"bounded={config.bounded} (expected squashed)")
+    if config.identity:
+        wrong.append("identity=true (expected false)")
+    if config.layer_norm:
+        wrong.append("layer_norm=true (expected false)")
+    return " and ".join(wrong)
 
 
 def _critic_input(layout: TeamLayout, asked: CriticInput) -> CriticInput:

@@ -97,8 +97,8 @@ class Rollout:
     terminations, truncations: bool [T, N, A], the agent's life ended in the step.
     last_states [N, state_width]: after the last step, before its reset if it ended.
     cut_index: int64 [M, 2], (t, n) of each step in which an agent was truncated;
-        cut_states [M, state_width]: what the critic reads right after it, whose value
-        stands for what would have followed.
+        cut_states [M, state_width]: what the critic reads right after it, the truncated
+        agents taken as alive, whose value stands for what would have followed to them.
     """
 
     decisions: dict[str, Decisions]

@@ -324,14 +324,12 @@ class _Record:
         truncated = face.truncations & ~face.terminations
         cut = np.flatnonzero(truncated.any(axis=1))
         last = t == len(self.rewards) - 1
-        if not (cut.size or last):
-            return
-        states = self._plan.critic_rows(self._env, face.alive | truncated)
         if cut.size:
+            states = self._plan.critic_rows(self._env, face.alive | truncated)
             self._cut_index.append(np.stack([np.full_like(cut, t), cut], axis=1))
             self._cut_states.append(states[cut])
         if last:
-            self._last_states = states.copy()
+            self._last_states = self._plan.critic_rows(self._env, face.alive).copy()
 
     def rollout(self, stats: EpisodeStats) -> Rollout:
         """What was recorded."""

@@ -179,8 +179,9 @@ class Update:
         returns = advantages + values
         found = {"explained_variance": _explained_variance(values, returns, alive)}
         if settings.critic.value_norm:
-            mean, variance = self._moments(returns, alive)
-            critic.norm.update(mean, variance, settings.epochs * settings.minibatches)
+            mean, variance, known = self._moments(returns, alive)
+            batches = settings.epochs * settings.minibatches
+            critic.norm.update(mean, variance, batches, known)
             returns = critic.norm.normalize(returns)
         rows = {CRITIC: {"states": states, "returns": returns}}
         if alive is not None:
@@ -220,7 +221,9 @@ class Update:
         )
         if len(rollout.cut_index):
             t, n = self._tensor(rollout.cut_index).unbind(1)
-            next_values[t, n] = critic.values(self._tensor(rollout.cut_states))
+            cut = self._tensor(rollout.truncations)[t, n]  # the others go on to the next step
+            cut_values = critic.values(self._tensor(rollout.cut_states))
+            next_values[t, n] = torch.where(cut, cut_values, next_values[t, n])
         advantages = generalized_advantages(
             rewards,
             values,
@@ -255,17 +258,17 @@ class Update:
         kind = self.settings.normalize_advantages
         if kind == "none":
             return advantages
-        mean, variance = self._moments(advantages, alive, pooled=kind == "group")
+        mean, variance, _ = self._moments(advantages, alive, pooled=kind == "group")
         deviation = variance.sqrt() + _ADVANTAGE_EPSILON
         return (advantages - mean.float()) / deviation.float()
 
     def _moments(
         self, values: Tensor, alive: Tensor | None, pooled: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and variance over steps and environments (pooled: and agents), and learners.
 
         values, alive: [T, N, A]. Returns float64 [A] each, or [1] pooled; 0 and 1 for
-        an agent that never acted.
+        an agent that never acted. The third, bool, says which did.
         """
         wide = values.double().flatten(0, 1)
         weight = torch.ones_like(wide) if alive is None else alive.flatten(0, 1).double()
@@ -277,7 +280,7 @@ class Update:
         count = count.clamp(min=torch.finfo(count.dtype).tiny)
         mean = first / count
         variance = (second / count - mean * mean).clamp(min=0.0)
-        return mean, torch.where(known, variance, 1.0)
+        return mean, torch.where(known, variance, 1.0), known
 
     # ---------------------------------------------------------------- the update
 
@@ -433,5 +436,7 @@ def _explained_variance(values: Tensor, returns: Tensor, alive: Tensor | None) -
     """1 - Var(returns - values) / Var(returns), over all agents; 0 for constant returns."""
     if alive is not None:
         values, returns = values[alive], returns[alive]
-    variance = returns.var().item()
-    return 0.0 if variance == 0.0 else 1.0 - (returns - values).var().item() / variance
+    variance = returns.var(correction=0).item()
+    if variance == 0.0:
+        return 0.0
+    return 1.0 - (returns - values).var(correction=0).item() / variance
