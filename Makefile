@@ -12,6 +12,10 @@ PRESET ?=
 DATA ?=
 # Anything: resume the last run instead of starting anew.
 RESUME ?=
+# Processes that sample and that learn beside the driver, and GPUs of each learner.
+RUNNERS ?=
+LEARNERS ?=
+GPUS ?=
 # A benchmark's name, for `make bench`.
 NAME ?= book
 # Further arguments, passed on as they are.
@@ -22,6 +26,9 @@ PORT ?= 5000
 
 TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
+	$(if $(RUNNERS),--set mappo.runners=$(RUNNERS)) \
+	$(if $(LEARNERS),--set mappo.learners=$(LEARNERS)) \
+	$(if $(GPUS),--set mappo.gpus_per_learner=$(GPUS)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -30,7 +37,7 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PRESET=NAME DATA=FILE RESUME=1 NAME=BENCH ARGS='...' TORCH_INDEX=URL PORT=N"
+	@echo "Variables: PRESET=NAME DATA=FILE RESUME=1 RUNNERS=N LEARNERS=N GPUS=N NAME=BENCH ARGS='...' TORCH_INDEX=URL PORT=N"
 
 setup: ## Create .venv, install the locked dependencies, compile the kernels
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,7 +63,7 @@ check: | $(BIN)/python ## Lint, format, types and the arrows between rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bars DATA=FILE RESUME=1
+train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bars DATA=FILE RUNNERS=8 RESUME=1
 	$(GRANDMODEL) train execution $(TRAIN_OPTIONS)
 
 decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
@@ -68,7 +75,7 @@ market-report: | $(BIN)/python ## Write market-report.html: the simulated market
 mlflow-ui: | $(BIN)/python ## Show the runs in a browser: PORT=5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT) $(ARGS)
 
-bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow or envs, ARGS=--json
+bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs or mappo, ARGS=--json
 	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)
 
 wheel: | $(BIN)/python ## Build the wheel into dist/

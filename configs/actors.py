@@ -27,6 +27,8 @@ class ActorConfig(Config):
         by default: the weights then do not depend on how many agents there are, and
         agents that see the same decide alike. A team whose roles are told by
         nothing that its agents observe needs it.
+    network: a registered policy (entry points grandmodel.policies) or "module:function" in
+        place of the built-in network: function(layout, config, sharing, seed) -> Actor.
     layer_norm: normalises every hidden layer's activations over its units.
     """
 
@@ -43,6 +45,7 @@ class ActorConfig(Config):
     input_clip: PositiveFloat = 10.0
     identity: bool = False
     layer_norm: bool = False
+    network: str | None = None
 
     @model_validator(mode="after")
     def _sigma_lies_between_its_bounds(self) -> Self:

@@ -95,10 +95,15 @@ class MappoConfig(Config):
         an idle machine, and on a busy one threads wait for each other.
     target_kl: ends an iteration's epochs once the approximate KL passes 1.5 times this.
     reward: "team" pays every agent the mean over the agents that acted.
+    reward_function: a registered reward (entry points grandmodel.rewards) or
+        "module:function" in place of the environment's own: function(env, actions), after
+        each step of the batched environment, gives float32 [N, A].
     normalize_advantages: over a rollout, of each agent or of all agents of a group.
     sequence_length: steps through which actors with a memory are trained.
     precision, compile: of the learner's networks; bfloat16 by autocast.
     gpus_per_learner: 0 learns on the CPU.
+    ray_address: of a Ray cluster, such as "auto" or "ray://HOST:10001"; None starts Ray on
+        this machine, for as long as the run lasts.
     """
 
     policy: ActorConfig = ActorConfig()
@@ -127,10 +132,12 @@ class MappoConfig(Config):
     max_grad_norm: PositiveFloat = 0.5
     normalize_advantages: Literal["agent", "group", "none"] = "agent"
     reward: Literal["agent", "team"] = "agent"
+    reward_function: str | None = None
     sequence_length: PositiveInt = 16
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     gpus_per_learner: float = Field(default=0.0, ge=0)
+    ray_address: str | None = None
     target_kl: PositiveFloat | None = None
     adam_epsilon: PositiveFloat = 1e-5
     checkpoint_every: PositiveInt = 20

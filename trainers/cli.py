@@ -41,10 +41,17 @@ _ENVIRONMENT = "env"
 
 
 class _TrainGroup(TyperGroup):
-    """Takes `train package.module:function` for `train env package.module:function`."""
+    """Takes `train package.module:function`, or a registered name, for `train env ...`."""
+
+    def _is_registered(self, name: str) -> bool:
+        if name in self.commands or name.startswith("-"):
+            return False
+        from trainers.registry import registered
+
+        return name in registered("environments")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and ":" in args[0]:
+        if args and (":" in args[0] or self._is_registered(args[0])):
             args = [_ENVIRONMENT, *args]
         return super().resolve_command(ctx, args)
 
@@ -142,7 +149,10 @@ def train_execution(
 @train_app.command(_ENVIRONMENT)
 def train_environment(
     env: Annotated[
-        str, typer.Argument(metavar="MODULE:FUNCTION", help="What returns a ParallelEnv.")
+        str,
+        typer.Argument(
+            metavar="MODULE:FUNCTION", help="What returns a ParallelEnv, or its registered name."
+        ),
     ],
     config: ConfigFiles = [],  # noqa: B006
     override: Overrides = [],  # noqa: B006
@@ -160,9 +170,11 @@ def train_environment(
     sys.path.insert(0, os.getcwd())  # a module beside the user, as `python -m` would find it
     from rich.console import Console
 
+    from trainers.registry import location
     from trainers.runs import load_team_run
 
-    settings, folder = load_team_run(env, config, override, seed, output, resume)
+    place = location("environments", env)
+    settings, folder = load_team_run(place, config, override, seed, output, resume)
     from trainers.team_commands import train_team
 
     train_team(settings, folder, resume=resume, console=Console())

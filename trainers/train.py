@@ -367,7 +367,11 @@ def _torch_threads(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ray(config: MappoConfig) -> Iterator[None]:
-    """Ray on this machine for the length of a run; one that already runs is used as it is."""
+    """Ray for the length of a run: on this machine, or a cluster's; one that runs is used.
+
+    Raises:
+        TrainingError: the cluster cannot be reached.
+    """
     if ray.is_initialized():
         yield
         return
@@ -375,13 +379,22 @@ def _ray(config: MappoConfig) -> Iterator[None]:
     # Ray's own note about devices hidden from workers without any; it has no meaning here.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local: dict[str, Any] = {}
-    if "RAY_ADDRESS" not in os.environ:
+    if config.ray_address is not None:
+        local = {"address": config.ray_address}
+    elif "RAY_ADDRESS" not in os.environ:
         local = {
             "num_cpus": max(1, config.runners + config.learners),
             "object_store_memory": config.object_store_mb * _MEGABYTE,
             "include_dashboard": False,
         }
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    except ConnectionError as error:
+        raise TrainingError(
+            f"Ray at '{config.ray_address or os.environ.get('RAY_ADDRESS')}' cannot be reached "
+            f"({error}): start it there, give another mappo.ray_address, or leave it out to run "
+            "on this machine alone"
+        ) from error
     try:
         yield
     finally:

@@ -41,6 +41,7 @@ _FREE = frozenset(
         "torch_threads",
         "object_store_mb",
         "sample_timeout_s",
+        "ray_address",
     }
 )
 

@@ -27,6 +27,7 @@ from trainers.mappo.modules import ActorModule, CentralCriticModule
 from trainers.mappo.plan import CRITIC, TeamPlan, plan_training
 from trainers.mappo.runner import BatchedEnvRunner
 from trainers.mappo.sampler import make_environment
+from trainers.registry import load
 
 VECTOR = "envs.vector:make_vector"
 
@@ -116,6 +117,7 @@ class MAPPOConfig(PPOConfig):
             "seed": settings.seed,
             "stagger": settings.stagger,
             "sequence_length": settings.sequence_length,
+            "reward_function": settings.reward_function,
         }
         self.framework("torch")
         self.environment(
@@ -191,6 +193,8 @@ class MAPPOConfig(PPOConfig):
             self._check_told()
         _check_sequences(self.settings, plan)
         _check_gpus(self.settings)
+        if self.settings.reward_function is not None:
+            load("rewards", self.settings.reward_function)
         with _quiet():
             super().validate()
 

@@ -22,6 +22,7 @@ from signals.layout import LayerLayout
 from signals.noise import JointNoise, TeamNoise
 from signals.sequence import sequential_layout
 from signals.team import GroupLayout, TeamLayout
+from trainers.registry import load
 
 POLICY = "policy"  # the one actor of a layer
 CRITIC = "critic"
@@ -51,12 +52,27 @@ class ActorPlan:
     masks: slice
 
     def build(self) -> Actor:
-        """The network, with the weights that `seed` gives."""
+        """The network, with the weights that `seed` gives.
+
+        Raises:
+            RegistryError, TrainingError: the configured network is not there, or is no actor.
+        """
+        if self.config.network is not None:
+            return self._build_registered(self.config.network)
         if isinstance(self.layout, LayerLayout):
             return SequentialPolicy(self.layout, self.config, self.seed)
         if self.sharing == "sequential":
             return SequentialPolicy(sequential_layout(self.layout), self.config, self.seed)
         return GroupActor(self.layout, self.config, self.sharing, self.seed)
+
+    def _build_registered(self, name: str) -> Actor:
+        actor = load("policies", name)(self.layout, self.config, self.sharing, self.seed)
+        if not isinstance(actor, Actor):
+            raise TrainingError(
+                f"policy.network={name}: got a {type(actor).__name__}, expected a policies.actor."
+                f"Actor for group '{self.name}'"
+            )
+        return actor
 
     @property
     def agent_count(self) -> int:

@@ -20,6 +20,7 @@ from policies.actor import Actor
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.rollout import Rollout, RolloutFailure
 from trainers.mappo.sampler import Sampler, make_environment
+from trainers.registry import load
 
 
 class BatchedEnvRunner(MultiAgentEnvRunner):
@@ -47,8 +48,15 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         worker = self.worker_index or 0
         seed = options["seed"]
         env = make_environment(options["make"], self.num_envs, seed, kwargs)
+        reward = options["reward_function"]
         self.sampler = Sampler(
-            env, self.plan, seed, worker, options["stagger"], options["sequence_length"]
+            env,
+            self.plan,
+            seed,
+            worker,
+            options["stagger"],
+            options["sequence_length"],
+            None if reward is None else load("rewards", reward),
         )
 
     @property

@@ -19,6 +19,7 @@ from trainers.mappo.plan import TeamPlan
 from trainers.mappo.rollout import Decisions, EpisodeStats, Rollout
 
 Actors = Mapping[str, Actor]
+Reward = Callable[[Any, NDArray[np.float32]], NDArray[np.float32]]
 
 # Purposes that seeds are derived for: episodes and decisions share no bits.
 _EPISODES, _DECISIONS = 1, 2
@@ -58,8 +59,8 @@ class Sampler:
     """N environments, their running episodes, and the counters that key the noise.
 
     `seed` and `worker` give every environment its own stream of episodes and of
-    decisions; no two workers share one. What actors remember is recorded every
-    `sequence_length` steps.
+    decisions; no two workers share one. `reward` pays in place of the environment. What
+    actors remember is recorded every `sequence_length` steps.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Sampler:
         worker: int = 0,
         stagger: int = 0,
         sequence_length: int = 1,
+        reward: Reward | None = None,
     ) -> None:
         self.env = env
         self.plan = plan
@@ -87,6 +89,9 @@ class Sampler:
         self._begins = np.ones(env.num_envs, dtype=np.bool_)
         self._actions = np.zeros((env.num_envs, plan.layout.action_width), dtype=np.float32)
         self._memory: dict[str, Tensor] = {}
+        self._reward = reward
+        self._acted = np.ones(self._returns.shape, dtype=np.bool_)
+        self.rewards: NDArray[np.float32] = env.rewards
 
     def begin_at(self, iteration: int) -> None:
         """Begin, if it has not begun, as a runner built in place of a lost one at `iteration`.
@@ -113,7 +118,7 @@ class Sampler:
         for t in range(length):
             record.before(t, face, self._begins, self._memory)
             self._step(actors, explore, record, t)
-            record.after(t, face)
+            record.after(t, face, self.rewards)
             self._count_terms(stats)
             self._finish(face.ended, stats)
         self._count_rewards(stats, record.rewards)
@@ -152,6 +157,7 @@ class Sampler:
         if explore:
             steps = np.full(self.env.num_envs, self._decisions, dtype=np.int64)
             noise = torch.from_numpy(self._noise(self._noise_seeds, steps))
+        self._acted[:] = self.face.alive
         rows, masks = torch.from_numpy(self.env.rows), torch.from_numpy(self.face.masks)
         with torch.no_grad():
             for actor in self.plan.actors:
@@ -168,10 +174,28 @@ class Sampler:
                     record.decided(actor.name, t, acted.latent, acted.log_prob)
         self._decisions += 1
         self.env.step(self._actions)
+        self._pay()
         self._begins[:] = False
         self._lengths += 1
-        self._returns += self.env.rewards
+        self._returns += self.rewards
         self._check(f"at step {self._decisions} of the run")
+
+    def _pay(self) -> None:
+        """What agents are paid for the step: by the environment, or by the function in its place.
+
+        Raises:
+            TrainingError: the function gives another shape.
+        """
+        if self._reward is None:
+            self.rewards = self.env.rewards
+            return
+        paid = np.asarray(self._reward(self.env, self._actions), dtype=np.float32)
+        if paid.shape != self._returns.shape:
+            raise TrainingError(
+                f"mappo.reward_function gave rewards of shape {paid.shape}, expected "
+                f"{self._returns.shape}: one of each agent in each environment"
+            )
+        self.rewards = np.where(self._acted, paid, np.float32(0.0))
 
     def _finish(self, ended: NDArray[np.bool_], stats: EpisodeStats) -> None:
         """Record the episodes that ended and begin the next ones."""
@@ -217,7 +241,7 @@ class Sampler:
         """Stop at the first non-finite number, where it can still be placed."""
         env, plan = self.env, self.plan
         for what, values, names in (
-            ("reward of agent", env.rewards, plan.agents),
+            ("reward of agent", self.rewards, plan.agents),
             ("observation column", env.rows, plan.columns),
             ("state column", env.states, plan.environment_state_columns),
         ):
@@ -313,9 +337,9 @@ class _Record:
         into = self._decisions[name]
         into.latent[t], into.log_prob[t] = latent.numpy(), log_prob.numpy()
 
-    def after(self, t: int, face: Face) -> None:
+    def after(self, t: int, face: Face, rewards: NDArray[np.float32]) -> None:
         """What step `t` led to, before any reset."""
-        self.rewards[t] = self._env.rewards
+        self.rewards[t] = rewards
         self._terminations[t], self._truncations[t] = face.terminations, face.truncations
         for actor in self._plan.actors:
             into = self._decisions[actor.name].targets
