@@ -100,6 +100,8 @@ class MappoConfig(Config):
         each step of the batched environment, gives float32 [N, A].
     normalize_advantages: over a rollout, of each agent or of all agents of a group.
     sequence_length: steps through which actors with a memory are trained.
+    sizes: "machine" sets sequence_length and minibatches of such actors by the memory of
+        what they learn on (`trainers.mappo.machine`).
     precision, compile: of the learner's networks; bfloat16 by autocast.
     gpus_per_learner: 0 learns on the CPU.
     ray_address: of a Ray cluster, such as "auto" or "ray://HOST:10001"; None starts Ray on
@@ -134,6 +136,7 @@ class MappoConfig(Config):
     reward: Literal["agent", "team"] = "agent"
     reward_function: str | None = None
     sequence_length: PositiveInt = 16
+    sizes: Literal["given", "machine"] = "given"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     gpus_per_learner: float = Field(default=0.0, ge=0)

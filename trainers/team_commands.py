@@ -17,6 +17,7 @@ from signals.team import GroupLayout, TeamLayout
 from trainers import report as reports
 from trainers.commands import iteration_figures
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
+from trainers.mappo.machine import described, detect
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.sampler import Actors, make_environment
 from trainers.play import ModePlayer, Played, RandomPlayer, play
@@ -62,7 +63,7 @@ def train_team(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
     made = commit()
-    plan = _plan(config)
+    plan = _plan(config, console)
     _say_plan(plan, console)
     with _tracking(config, folder, made) as tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -82,10 +83,12 @@ def train_team(
     return found
 
 
-def _plan(config: TeamConfig) -> TeamPlan:
-    settings = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
-    settings.validate()
-    return settings.training_plan
+def _plan(config: TeamConfig, console: Console) -> TeamPlan:
+    rllib = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
+    rllib.validate()
+    plan = rllib.training_plan
+    _say(console, described(rllib.settings, plan, detect(rllib.settings)))
+    return plan
 
 
 def compare(config: TeamConfig, plan: TeamPlan, actors: Actors) -> TeamResult:

@@ -23,6 +23,7 @@ from configs.mappo import MappoConfig
 from signals.layout import LayerLayout
 from signals.team import TeamLayout
 from trainers.mappo.curriculum import stage_kwargs
+from trainers.mappo.machine import detect, sized
 from trainers.mappo.modules import ActorModule, CentralCriticModule
 from trainers.mappo.plan import CRITIC, TeamPlan, plan_training
 from trainers.mappo.runner import BatchedEnvRunner
@@ -107,8 +108,8 @@ class MAPPOConfig(PPOConfig):
     def _arrange(
         self, layout: LayerLayout | TeamLayout, make: str, kwargs: Mapping[str, Any]
     ) -> Self:
-        settings = self.settings
-        self.plan = plan = plan_training(layout, settings)
+        self.plan = plan = plan_training(layout, self.settings)
+        self.settings = settings = sized(self.settings, plan, detect(self.settings))
         row, joint = _box(plan.row_width), _box(layout.action_width)
         options = {
             "make": make,
