@@ -46,6 +46,7 @@ class MAPPOConfig(PPOConfig):
         super().__init__(algo_class=algo_class)
         self.settings = MappoConfig()
         self.plan: TeamPlan | None = None
+        self.resume_problem = ""  # why a resume would begin episodes anew; "" where it goes on
 
     def get_default_learner_class(self) -> type:
         from trainers.mappo.learner import MAPPOTorchLearner
@@ -87,6 +88,7 @@ class MAPPOConfig(PPOConfig):
         """
         probe = make_environment(make, 1, self.settings.seed, kwargs or {})
         layout = probe.layout
+        self.resume_problem = getattr(probe, "resume_problem", "")
         if hasattr(probe, "close"):
             probe.close()
         return self._arrange(layout, make, kwargs or {})
