@@ -12,7 +12,7 @@ from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
 from configs.team import TeamConfig, load_team_config
 from configs.train import TrainConfig, load_train_config
-from trainers.mappo.checkpoint import latest_checkpoint
+from trainers.mappo.checkpoint import latest_checkpoint, load_meta
 from trainers.report import replace
 
 RunConfig = TrainConfig | TeamConfig
@@ -44,8 +44,17 @@ class RunFolder:
         return self.path / REPORT_FOLDER
 
     def begin(self, config: RunConfig, tracking_run: str | None) -> None:
-        """Write down what the run is, before its first step."""
+        """Write down what the run is, before its first step or before it goes on.
+
+        Raises:
+            TrainingError: it goes on with settings that its checkpoint was not trained with.
+                They are not written down: the next resume would be refused for them.
+        """
+        checkpoint = latest_checkpoint(self.path)
+        if checkpoint is not None:
+            load_meta(checkpoint).check_settings(config.mappo, checkpoint)
         self.tracking_run = tracking_run
+        self.finished = False
         replace(self.path / CONFIG_FILE, dump_yaml(config).encode())
         self._save()
 
@@ -55,10 +64,21 @@ class RunFolder:
         self._save()
 
     def record(self, row: Mapping[str, float]) -> None:
-        """Add one iteration's figures."""
+        """Add one iteration's figures.
+
+        Raises:
+            TrainingError: they cannot be written.
+        """
         self.history.append(dict(row))
-        with (self.path / HISTORY_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+        path = self.path / HISTORY_FILE
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(row)) + "\n")
+        except OSError as error:  # a full disk says so without the file's name
+            raise TrainingError(
+                f"{path}: cannot be written ({error.strerror or error}); make room and go on from "
+                "the last checkpoint with --resume"
+            ) from error
 
     def forget_after(self, iteration: int) -> None:
         """Drop what was recorded after the checkpoint that a resume goes on from.

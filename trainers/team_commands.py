@@ -63,8 +63,11 @@ def train_team(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
     made = commit()
-    plan = _plan(config, console)
+    settings = _settings(config)
+    plan = settings.training_plan
+    _say(console, described(settings.settings, plan, detect(settings.settings)))
     _say_plan(plan, console)
+    _say_resume(settings.resume_problem, resume, console)
     with _tracking(config, folder, made) as tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, tracking.run_id if tracking else None)
@@ -83,12 +86,10 @@ def train_team(
     return found
 
 
-def _plan(config: TeamConfig, console: Console) -> TeamPlan:
-    rllib = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
-    rllib.validate()
-    plan = rllib.training_plan
-    _say(console, described(rllib.settings, plan, detect(rllib.settings)))
-    return plan
+def _settings(config: TeamConfig) -> MAPPOConfig:
+    settings = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
+    settings.validate()
+    return settings
 
 
 def compare(config: TeamConfig, plan: TeamPlan, actors: Actors) -> TeamResult:
@@ -216,6 +217,18 @@ def _say_plan(plan: TeamPlan, console: Console) -> None:
         )
     console.print(table)
     _say(console, f"the critic reads: {plan.critic_input} ({plan.state_width} numbers)")
+
+
+def _say_resume(problem: str, resume: bool, console: Console) -> None:
+    """What will not go on as it was, before the first step."""
+    if not problem:
+        return
+    when = "this resume begins" if resume else "a resume will begin"
+    _say(
+        console,
+        f"note: the environment cannot be saved to the bit, so {when} its episodes anew, with the "
+        f"weights and optimizers of the checkpoint ({problem})",
+    )
 
 
 def _say_result(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from policies.actor import Actor
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.curriculum import Curriculum
 from trainers.mappo.plan import CRITIC, TeamPlan
-from trainers.mappo.rollout import EpisodeStats, Rollout, RolloutFailure
+from trainers.mappo.rollout import OUTDATED, EpisodeStats, Rollout, RolloutFailure
 
 _SIMULATORS = "simulators"
 _COUNTERS = "mappo_counters"
@@ -64,6 +64,7 @@ class MAPPO(PPO):
     curriculum: Curriculum | None = None
     env_steps_total: int = 0
     last: IterationStats | None = None
+    _said: frozenset[tuple[str, str]] = frozenset()  # warnings given
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -120,34 +121,86 @@ class MAPPO(PPO):
         done = self.iteration
         stage = 0 if self.curriculum is None else self.curriculum.stage
         if self.config.num_env_runners:
-            results = self.env_runner_group.foreach_env_runner(
-                lambda runner: runner.sample_at(done, stage),
-                local_env_runner=False,
-                timeout_seconds=self.config.sample_timeout_s,
-            )
+            results = self._sample_remote(done, stage)
         else:
-            results = [self.env_runner.sample_at(done, stage)]
+            results = [(0, *self.env_runner.sample_at(done, stage))]
         rollouts: list[Rollout] = []
-        for found, _ in results:
+        for worker, found, _ in results:
             for rollout in found:
                 if isinstance(rollout, RolloutFailure):
-                    raise TrainingError(rollout.message)
+                    raise TrainingError(f"runner {worker}: {rollout.message}")
                 rollouts.append(rollout)
         if not sum(rollout.env_steps() for rollout in rollouts):
             raise TrainingError(
-                f"iteration {self.iteration + 1} sampled nothing: all "
-                f"{self.config.num_env_runners} runners failed or took longer than "
-                f"sample_timeout_s={self.config.sample_timeout_s}; see the workers' log"
+                f"iteration {done + 1} sampled nothing: all {self.config.num_env_runners} runners "
+                "died (killed, or out of memory: the machine's log says which) or took longer than "
+                f"mappo.sample_timeout_s={self.config.sample_timeout_s:g}; mend the cause, or "
+                "raise that time, and go on with --resume"
             )
-        if len(rollouts) < self.config.num_env_runners:
-            log.warning(
-                "runners missing", sampled=len(rollouts), expected=self.config.num_env_runners
-            )
-        self.metrics.aggregate([metrics for _, metrics in results], key=ENV_RUNNER_RESULTS)
+        self.metrics.aggregate([metrics for *_, metrics in results], key=ENV_RUNNER_RESULTS)
         return rollouts
 
+    def _sample_remote(self, done: int, stage: int) -> list[tuple[int, list[Any], Any]]:
+        """What every remote runner that lives sampled, with its number.
+
+        One that was lost is not waited for: RLlib brings it back before a later iteration.
+        """
+        group, limit = self.env_runner_group, self.config.sample_timeout_s
+        number = self.env_runner.weights_seq_no
+        asked = set(group.healthy_env_runner_ids())
+        results: list[tuple[int, list[Any], Any]] = group.foreach_env_runner(
+            lambda runner: (runner.worker_index, *runner.sample_at(done, stage, number)),
+            local_env_runner=False,
+            timeout_seconds=limit,
+        )
+        self._end_hung(asked - {worker for worker, *_ in results})
+        # A runner that died between two iterations and is back already has its first weights.
+        outdated = [worker for worker, found, _ in results if found == [OUTDATED]]
+        if outdated:
+            results = [result for result in results if result[0] not in outdated]
+            state = ray.put(self.env_runner.get_state())
+            results += group.foreach_env_runner(
+                lambda runner: (runner.worker_index, *runner.sample_anew(state, done, stage)),
+                local_env_runner=False,
+                remote_worker_ids=outdated,
+                timeout_seconds=limit,
+            )
+            self._end_hung(set(outdated) - {worker for worker, *_ in results})
+        missing = set(self._workers()) - {worker for worker, *_ in results}
+        if missing or outdated:
+            log.warning(
+                "runners were lost: they come back with the present weights and new episodes",
+                iteration=done + 1,
+                without=sorted(missing),
+                restarted=outdated,
+            )
+        return results
+
+    def _end_hung(self, silent: set[int]) -> None:
+        """End the runners that live and did not answer in time, so that RLlib starts them anew.
+
+        Left alone, each later call would wait behind the one that hangs.
+        """
+        manager = self.env_runner_group._worker_manager
+        for worker in sorted(silent & set(manager.healthy_actor_ids())):
+            log.warning(
+                "a runner took longer than mappo.sample_timeout_s and is started anew",
+                runner=worker,
+                sample_timeout_s=self.config.sample_timeout_s,
+            )
+            ray.kill(manager.actors()[worker], no_restart=False)
+            manager.set_actor_state(worker, healthy=False)
+
+    def _workers(self) -> range:
+        """The numbers of the runners that sample."""
+        return range(1, self.config.num_env_runners + 1) or range(1)
+
     def _learn(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Update all learners, each on an equal shard of every rollout's environments."""
+        """Update all learners, each on an equal shard of every rollout's environments.
+
+        Raises:
+            TrainingError: a learner failed; its weights may be halfway through the update.
+        """
         timesteps = {
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_total,
             "progress": self.progress,
@@ -159,13 +212,22 @@ class MAPPO(PPO):
                 shards = zip(*(r.split(self.config.num_learners) for r in rollouts), strict=True)
                 references = [ray.put(list(shard)) for shard in shards]
                 results = self.learner_group.update(episodes_refs=references, timesteps=timesteps)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, GrandmodelError):
-                raise TrainingError(str(error.cause)) from error
-            raise
+        except Exception as error:
+            raise self._learner_failure(error) from error
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         names = [name for name in results[0][CRITIC] if not name.startswith("num_")]
         return {name: _mean([result[CRITIC][name] for result in results]) for name in names}
+
+    def _learner_failure(self, error: Exception) -> TrainingError:
+        # Ray's error is of the cause's class as well, with the remote traceback as its text.
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        if isinstance(cause, GrandmodelError):
+            return TrainingError(str(cause))
+        return TrainingError(
+            f"the update of iteration {self.iteration + 1} failed with {type(cause).__name__}: "
+            f"{cause}; nothing of it was saved: mend the cause and go on from the last checkpoint "
+            "with --resume"
+        )
 
     def _record(
         self, rollouts: Sequence[Rollout], learner: dict[str, float], seconds: dict[str, float]
@@ -221,9 +283,7 @@ class MAPPO(PPO):
             components, not_components=not_components, **kwargs
         )
         if self._check_component(_SIMULATORS, components, not_components):
-            state[_SIMULATORS] = self.env_runner_group.foreach_env_runner(
-                lambda runner: (runner.worker_index, runner.simulator_state())
-            )
+            state[_SIMULATORS] = self._simulators()
             state[_COUNTERS] = {"env_steps_total": self.env_steps_total}
             if self.curriculum is not None:
                 state[_CURRICULUM] = self.curriculum.state_dict()
@@ -237,20 +297,57 @@ class MAPPO(PPO):
             self.curriculum.load_state(state[_CURRICULUM])
         if _SIMULATORS not in state:
             return
-        simulators = {index: found for index, found in state[_SIMULATORS] if found is not None}
-        workers = range(1, self.config.num_env_runners + 1) or range(1)
+        self._restore_simulators(dict(state[_SIMULATORS]))
+
+    def _simulators(self) -> list[tuple[int, dict[str, Any] | None]]:
+        """Every runner's number and the state of its episodes; None of one that was lost."""
+        remote = self.config.num_env_runners > 0
+        found = dict(
+            self.env_runner_group.foreach_env_runner(
+                lambda runner: (runner.worker_index, runner.simulator_state()),
+                local_env_runner=not remote,
+                timeout_seconds=self.config.sample_timeout_s,
+            )
+        )
+        simulators = [(worker, found.get(worker)) for worker in self._workers()]
+        self._say_once("a resume from this checkpoint will begin episodes anew", simulators)
+        return simulators
+
+    def _restore_simulators(self, simulators: dict[int, dict[str, Any] | None]) -> None:
+        workers = self._workers()
         if set(simulators) != set(workers):
             raise TrainingError(
                 f"checkpoint of runners {sorted(simulators)}, this run has {list(workers)}: "
                 "resume with the number of runners it was begun with"
             )
-        self.env_runner_group.foreach_env_runner(
-            lambda runner: (
-                runner.load_simulator_state(simulators[runner.worker_index])
-                if runner.worker_index in simulators
-                else None
+        self._say_once("episodes are begun anew", simulators.items())
+        remote = self.config.num_env_runners > 0
+        kept = {worker: found for worker, found in simulators.items() if found is not None}
+        failures = dict(
+            self.env_runner_group.foreach_env_runner(
+                lambda runner: (
+                    runner.worker_index,
+                    runner.load_simulator_state(kept[runner.worker_index])
+                    if runner.worker_index in kept
+                    else None,
+                ),
+                local_env_runner=not remote,
+                timeout_seconds=self.config.sample_timeout_s,
             )
         )
+        for worker in workers:
+            if worker not in failures:
+                raise TrainingError(f"runner {worker} was lost while its episodes were restored")
+            if (failure := failures[worker]) is not None:
+                raise TrainingError(f"runner {worker}: {failure.message}")
+
+    def _say_once(self, what: str, simulators: Iterable[tuple[int, dict[str, Any] | None]]) -> None:
+        """Warn of episodes that are in no checkpoint, and why; of each reason once."""
+        for worker, found in simulators:
+            problem = "the runner was lost" if found is None else found.get("problem", "")
+            if problem and (what, problem) not in self._said:
+                self._said |= {(what, problem)}
+                log.warning(what, runner=worker, reason=problem)
 
 
 def _mean(values: Sequence[Any]) -> float:

@@ -90,9 +90,10 @@ class CheckpointMeta:
                 "run would not go on as it was begun; resume with that version on such a "
                 "machine, or begin a new run in another folder"
             )
-        self._check_settings(config, where)
+        self.check_settings(config, where)
 
-    def _check_settings(self, config: MappoConfig, where: Path) -> None:
+    def check_settings(self, config: MappoConfig, where: Path) -> None:
+        """Refuse other settings than those it was trained with, the free ones apart."""
         now = config.model_dump(mode="json")
         changed = sorted(
             key
@@ -115,13 +116,15 @@ def save_checkpoint(
     meta: CheckpointMeta,
     keep: int,
 ) -> Path:
-    """Write one checkpoint under `output`/checkpoints and point to it; keep the last `keep`."""
+    """Write one checkpoint under `output`/checkpoints and point to it; keep the last `keep`.
+
+    Raises:
+        TrainingError: it cannot be written; what there was of it is gone again, and the
+            last good one is whole.
+    """
     root = output / FOLDER
-    root.mkdir(parents=True, exist_ok=True)
     name = f"{_PREFIX}{meta.iteration:06d}"
-    final, partial = root / name, root / f".{name}.{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    partial, pointer = (root / f".{part}.{os.getpid()}" for part in (name, _POINTER))
     found = {
         actor.name: {
             "plan": actor,
@@ -129,18 +132,46 @@ def save_checkpoint(
         }
         for actor in plan.actors
     }
-    _write(partial / _STATE, pickle.dumps(dict(state), protocol=pickle.HIGHEST_PROTOCOL))
-    _write(partial / _ACTORS, pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL))
-    _write(partial / _META, json.dumps(asdict(meta), indent=2).encode())
+    contents = {
+        _STATE: pickle.dumps(dict(state), protocol=pickle.HIGHEST_PROTOCOL),
+        _ACTORS: pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL),
+        _META: json.dumps(asdict(meta), indent=2).encode(),
+    }
+    try:
+        return _place(root, name, contents, partial, pointer, keep)
+    except OSError as error:
+        last = latest_checkpoint(output)
+        kept = "there is none before it" if last is None else f"the last good one is {last}"
+        raise TrainingError(
+            f"{error.filename or root / name}: the checkpoint of iteration {meta.iteration} cannot "
+            f"be written ({error.strerror or error}); {kept}: make room and go on with --resume"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        pointer.unlink(missing_ok=True)
+
+
+def _place(
+    root: Path, name: str, contents: Mapping[str, bytes], partial: Path, pointer: Path, keep: int
+) -> Path:
+    """Write the files into `partial`, make it the folder `name`, point to it, prune."""
+    final = root / name
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob(f".{_PREFIX}*"):  # by a kill, midway in writing or deleting
+        shutil.rmtree(left)
+    partial.mkdir()
+    for file, content in contents.items():
+        _write(partial / file, content)
+    _sync(partial)
     if final.exists():  # the same iteration again, after a resume from an earlier one
-        shutil.rmtree(final)
+        _remove(final)
     partial.rename(final)
-    pointer = root / f".{_POINTER}.{os.getpid()}"
     _write(pointer, name.encode())
     os.replace(pointer, root / _POINTER)
+    _sync(root)
     for old in _folders(root)[:-keep]:
         if old != final:
-            shutil.rmtree(old)
+            _remove(old)
     return final
 
 
@@ -160,15 +191,23 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointMeta, dict[str, Any]]:
     Raises:
         TrainingError: a file of it is missing, damaged or of another version.
     """
+    return load_meta(folder), _unpickled(folder / _STATE)
+
+
+def load_meta(folder: Path) -> CheckpointMeta:
+    """What a checkpoint says of itself.
+
+    Raises:
+        TrainingError: it is missing, damaged or of another version.
+    """
     path = folder / _META
     try:
-        meta = TypeAdapter(CheckpointMeta).validate_json(_read(path))
+        return TypeAdapter(CheckpointMeta).validate_json(_read(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise TrainingError(_damaged(path, reason)) from error
-    return meta, _unpickled(folder / _STATE)
 
 
 def load_actors(folder: Path) -> dict[str, Actor]:
@@ -196,6 +235,22 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make what was renamed in `folder` outlive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint; a kill midway leaves no part of it under its name."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _read(path: Path) -> bytes:

@@ -52,6 +52,7 @@ class MAPPOConfig(PPOConfig):
         self.settings = MappoConfig()
         self.plan: TeamPlan | None = None
         self._named: tuple[str, dict[str, Any]] | None = None  # the ParallelEnv, as it was said
+        self.resume_problem = ""  # why a resume would begin episodes anew; "" where it goes on
 
     def get_default_learner_class(self) -> type:
         from trainers.mappo.learner import MAPPOTorchLearner
@@ -101,6 +102,7 @@ class MAPPOConfig(PPOConfig):
         self._named = None
         probe = make_environment(make, 1, self.settings.seed, kwargs or {})
         layout = probe.layout
+        self.resume_problem = getattr(probe, "resume_problem", "")
         if hasattr(probe, "close"):
             probe.close()
         return self._arrange(layout, make, kwargs or {})

@@ -205,3 +205,7 @@ class RolloutFailure:
 
     def agent_steps(self) -> int:
         return 0
+
+
+# The answer of a runner that was built anew in place of a lost one, and was not noticed to be.
+OUTDATED = RolloutFailure("this runner has not the weights to sample with")

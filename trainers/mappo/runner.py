@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
+import ray
 import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -18,7 +20,7 @@ from ray.rllib.utils.metrics import (
 from configs.errors import GrandmodelError
 from policies.actor import Actor
 from trainers.mappo.plan import TeamPlan
-from trainers.mappo.rollout import Rollout, RolloutFailure
+from trainers.mappo.rollout import OUTDATED, Rollout, RolloutFailure
 from trainers.mappo.sampler import Sampler, make_environment
 from trainers.registry import load
 
@@ -113,18 +115,40 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         log((NUM_AGENT_STEPS_SAMPLED, ALL_MODULES), agent_steps, reduce="sum")
         log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, ALL_MODULES), agent_steps, reduce="lifetime_sum")
 
+    @property
+    def weights_seq_no(self) -> int:
+        """The number of the weights that this runner samples with."""
+        return int(self._weights_seq_no)
+
     def sample_at(
-        self, iteration: int, stage: int = 0
+        self, iteration: int, stage: int = 0, weights_seq_no: int | None = None
     ) -> tuple[list[Rollout | RolloutFailure], Any]:
         """One rollout for the training's iteration after `iteration`, and the metrics of it.
 
         In `stage` of the curriculum: given each time, so that a runner built anew cannot
-        sample in another than the training is in.
+        sample in another than the training is in. Nor by other weights: where `weights_seq_no`
+        is not its own number it samples nothing and answers `OUTDATED`.
         """
-        if self.sampler is not None:
-            self._enter(stage)
-            self.sampler.begin_at(iteration)
-        return self.sample(), self.get_metrics()
+        if weights_seq_no is not None and weights_seq_no != self.weights_seq_no:
+            return [OUTDATED], self.get_metrics()
+        try:
+            if self.sampler is not None:
+                self._enter(stage)
+                self.sampler.begin_at(iteration)
+            found = self.sample()
+        except Exception as error:
+            # Whatever it is: raised, it would end this process and be started all over again.
+            if not self.worker_index:
+                raise
+            found = [RolloutFailure(_told(error))]
+        return found, self.get_metrics()
+
+    def sample_anew(
+        self, state: Any, iteration: int, stage: int
+    ) -> tuple[list[Rollout | RolloutFailure], Any]:
+        """`sample_at` of a runner that is outdated: `state` refers to an up-to-date one's."""
+        self.set_state(ray.get(state))
+        return self.sample_at(iteration, stage)
 
     def _enter(self, stage: int) -> None:
         if stage == self.stage:
@@ -146,10 +170,18 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         """The sampler's state. Apart from `get_state`, which RLlib copies between runners."""
         return None if self.sampler is None else self.sampler.state_dict() | {"stage": self.stage}
 
-    def load_simulator_state(self, state: dict[str, Any]) -> None:
-        if self.sampler is not None:
+    def load_simulator_state(self, state: dict[str, Any]) -> RolloutFailure | None:
+        """Restore what `simulator_state` gave, or say in a remote runner why it does not fit."""
+        if self.sampler is None:
+            return None
+        try:
             self._enter(int(state["stage"]))
             self.sampler.load_state(state)
+        except Exception as error:
+            if not self.worker_index:
+                raise
+            return RolloutFailure(_told(error))
+        return None
 
     def assert_healthy(self) -> None:
         if self.sampler is None or self.module is None:
@@ -158,3 +190,11 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
     def stop(self) -> None:
         self._close()
         self.sampler = self.env = None
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; one that is no user's says where it was raised."""
+    if isinstance(error, GrandmodelError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"

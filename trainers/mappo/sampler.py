@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.errors import TrainingError
+from configs.errors import GrandmodelError, TrainingError
 from policies.actor import Actor
 from signals.noise import derive_seeds
 from trainers.mappo.faces import Face, face_of
@@ -130,7 +130,7 @@ class Sampler:
         Episodes of one length begun together would end together for ever, and a
         rollout shorter than an episode would hold one phase of it at a time.
         """
-        self.env.reset(seeds=self._episode_seeds)
+        self._ask("reset", seeds=self._episode_seeds)
         self._started = True
         self._memory = {
             name: torch.zeros(self.env.num_envs, actor.memory_width)
@@ -173,7 +173,7 @@ class Sampler:
                 if record is not None:
                     record.decided(actor.name, t, acted.latent, acted.log_prob)
         self._decisions += 1
-        self.env.step(self._actions)
+        self._ask("step", self._actions)
         self._pay()
         self._begins[:] = False
         self._lengths += 1
@@ -221,7 +221,8 @@ class Sampler:
         self._begins[mask] = True
         for memory in self._memory.values():
             memory[torch.from_numpy(mask)] = 0.0
-        self.env.reset(mask)
+        self._ask("reset", mask)
+        self._check(f"after the reset that followed step {self._decisions} of the run", mask)
 
     def _count_terms(self, stats: EpisodeStats) -> None:
         """Sum the reward's terms, where the environment offers `reward_terms` [N, terms]."""
@@ -237,15 +238,28 @@ class Sampler:
         for name, value in zip(self.plan.agents, totals, strict=True):
             stats.step_sums[f"reward/{name}"] = float(value)
 
-    def _check(self, when: str) -> None:
-        """Stop at the first non-finite number, where it can still be placed."""
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Call the environment, and place what it raises that is not placed already."""
+        try:
+            getattr(self.env, method)(*args, **kwargs)
+        except GrandmodelError:
+            raise
+        except Exception as error:
+            raise TrainingError(
+                f"environment '{self.plan.name}' raised {type(error).__name__}: "
+                f"{str(error) or 'without a message'}, in {method}() at step {self._decisions} of "
+                "the run; the environment is at fault"
+            ) from error
+
+    def _check(self, when: str, mask: NDArray[np.bool_] | None = None) -> None:
+        """Stop at the first non-finite number (of the rows in `mask`), where it can be placed."""
         env, plan = self.env, self.plan
         for what, values, names in (
             ("reward of agent", self.rewards, plan.agents),
             ("observation column", env.rows, plan.columns),
             ("state column", env.states, plan.environment_state_columns),
         ):
-            if np.isfinite(values).all():
+            if np.isfinite(values if mask is None else values[mask]).all():
                 continue
             row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise TrainingError(
@@ -254,9 +268,15 @@ class Sampler:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next rollout depends on, the actors apart."""
+        """Everything that the next rollout depends on, the actors apart.
+
+        problem: why the environments could not be saved, in which case "simulator" is None
+        and a resume begins their episodes anew; "" where they were.
+        """
+        simulator, problem = self._simulator() if self._started else (None, "")
         return {
-            "simulator": self.env.state_dict() if self._started else None,
+            "simulator": simulator,
+            "problem": problem,
             "begun": self._begun,
             "decisions": self._decisions,
             "returns": self._returns.copy(),
@@ -265,13 +285,28 @@ class Sampler:
             "memory": {name: value.numpy().copy() for name, value in self._memory.items()},
         }
 
+    def _simulator(self) -> tuple[dict[str, Any] | None, str]:
+        """The environments' state, or why there is none: the weights must be saved all the same."""
+        try:
+            return self.env.state_dict(), ""
+        except GrandmodelError as error:
+            return None, str(error)
+        except Exception as error:  # an environment of anyone's
+            return None, f"state_dict() raised {type(error).__name__}: {error}"
+
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave; the next rollout is the same to the bit."""
+        """Restore what `state_dict` gave; the next rollout is the same to the bit.
+
+        Where the environments could not be saved this sampler stays as it was built, and
+        `begin_at` gives it episodes that were not played yet.
+        """
         if state["returns"].shape != self._returns.shape:
             raise TrainingError(
                 f"checkpoint of {state['returns'].shape[0]} environments, this run has "
                 f"{self.env.num_envs}: resume with the num_envs it was begun with"
             )
+        if state.get("problem"):
+            return
         self._derive(int(state["begun"]))
         self._started = state["simulator"] is not None
         if self._started:

@@ -5,6 +5,7 @@ Runs without RLlib: rollouts in, steps of the optimizers done, figures out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Update:
         this update in the run, which seeds the order of rows.
 
         Raises:
-            TrainingError: a loss or gradient is not finite.
+            TrainingError: a loss, gradient or weight is not finite.
         """
         self._set_rates(progress)
         self._sums, self._steps = {}, 0
@@ -389,17 +390,33 @@ class Update:
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def _figures(self, found: dict[str, float], number: int) -> dict[str, float]:
-        """`found` and the means over minibatches; all of them must be finite."""
+        """`found` and the means over minibatches; all of them and all weights must be finite."""
         names = list(self._sums)
         means = torch.stack([self._sums[name].float() for name in names]) / self._steps
         figures = found | dict(zip(names, means.tolist(), strict=True))
+        self._check_finite(figures, number)
+        return figures
+
+    def _check_finite(self, figures: Mapping[str, float], number: int) -> None:
+        """Stop where a figure is not finite, or weights are that no loss has seen since."""
+        spoilt = [name for name, module in self._modules.items() if not _finite(module)]
+        said = [f"weights of '{name}' are not finite after update {number}" for name in spoilt]
         for name, value in figures.items():
             if not np.isfinite(value):
-                raise TrainingError(
-                    f"{name}={value} in update {number}: expected a finite number; lower "
-                    "mappo.learning_rate or check the scale of rewards and observations"
-                )
-        return figures
+                said.insert(0, f"{name}={value} in update {number}: expected a finite number")
+                break
+        if said:
+            raise TrainingError(
+                f"{'; '.join(said)}; lower mappo.learning_rate or check the scale of rewards and "
+                "observations"
+            )
+
+
+def _finite(module: torch.nn.Module) -> bool:
+    """Whether all weights and statistics of the module are finite."""
+    values = [v.detach() for v in module.state_dict().values() if v.is_floating_point()]
+    largest = torch.nn.utils.get_total_norm(values, norm_type=math.inf)
+    return bool(torch.isfinite(largest))
 
 
 def _sequences(values: Tensor, length: int) -> Tensor:
