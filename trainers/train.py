@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -40,6 +41,8 @@ from trainers.stages import Baselines, StageScorer
 _MEGABYTE = 1 << 20
 _SECONDS_PER_MINUTE = 60.0
 _MEMORY_EVERY_S = 1.0
+_CLIENT = "ray://"
+_KNOCK_S = 5.0
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
 
 
@@ -365,6 +368,17 @@ def _torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _knock(address: str) -> None:
+    """Connect to "HOST:PORT" or "ray://HOST:PORT" and hang up: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
 @contextlib.contextmanager
 def _ray(config: MappoConfig) -> Iterator[None]:
     """Ray for the length of a run: on this machine, or a cluster's; one that runs is used.
@@ -387,13 +401,14 @@ def _ray(config: MappoConfig) -> Iterator[None]:
             "object_store_memory": config.object_store_mb * _MEGABYTE,
             "include_dashboard": False,
         }
+    address = config.ray_address or os.environ.get("RAY_ADDRESS", "")
     try:
+        _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-    except ConnectionError as error:
+    except OSError as error:  # ConnectionError is one
         raise TrainingError(
-            f"Ray at '{config.ray_address or os.environ.get('RAY_ADDRESS')}' cannot be reached "
-            f"({error}): start it there, give another mappo.ray_address, or leave it out to run "
-            "on this machine alone"
+            f"Ray at '{address}' cannot be reached ({error}): start it there, give another "
+            "mappo.ray_address, or leave it out to run on this machine alone"
         ) from error
     try:
         yield
