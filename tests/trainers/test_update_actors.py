@@ -303,7 +303,16 @@ def test_under_bfloat16_log_probabilities_are_summed_in_single_precision(
 def test_compiled_networks_learn_the_same():
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("torch.compile needs a C++ compiler, and there is none here")
-    layout, settings = many(epochs=2, minibatches=3)
+    layout = team_layout(
+        {"walkers": ("tuple", 3), "talkers": ("categorical", 2)}, masked=["talkers"]
+    )
+    remembers = GroupConfig(agents=("talkers_*",), policy=policy(memory="gru", memory_width=3))
+    settings = settings_of(
+        groups={"walkers": GroupConfig(agents=("walkers_*",)), "talkers": remembers},
+        sequence_length=2,
+        minibatches=2,
+        epochs=2,
+    )
     figures, weights = [], []
     for compiled in (False, True):
         team = bench(layout, settings.model_copy(update={"compile": compiled}), LIVES)

@@ -118,6 +118,7 @@ class MAPPOConfig(PPOConfig):
             "sequence_length": settings.sequence_length,
         }
         self.framework("torch")
+        self.env_config = {}  # RLlib would lay the new one over the last environment's
         self.environment(
             env=f"{plan.name}-batched",
             env_config=options,
