@@ -53,6 +53,12 @@ class _TrainGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and (":" in args[0] or self._is_registered(args[0])):
             args = [_ENVIRONMENT, *args]
+        if args and args[0] not in self.commands:
+            layers = sorted(name for name in self.commands if name != _ENVIRONMENT)
+            raise ConfigError(
+                f"train {args[0]}: there is no such layer (layers: {', '.join(layers)}); to train "
+                "a PettingZoo environment name what makes it, as package.module:function"
+            )
         return super().resolve_command(ctx, args)
 
 

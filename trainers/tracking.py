@@ -9,6 +9,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ CHALLENGER: Literal["challenger"] = "challenger"
 PARAM_LENGTH = 6_000  # of a value; MLflow's own limit
 PARAMS_AT_ONCE = 100  # in one request; MLflow's own limit
 METRICS_AT_ONCE = 1_000
+_NOT_IN_NAMES = re.compile(r"[^\w.\-/ :]")  # MLflow's rule for keys, which agents' names may break
 _SERVERS = ("http", "https")
 _PORTS = {"http": 80, "https": 443}
 _log = logging.getLogger(__name__)
@@ -188,7 +190,7 @@ class Run:
 
         now = int(time.time() * 1_000)
         self._pending += [
-            Metric(key, float(value), now, step)
+            Metric(_NOT_IN_NAMES.sub("_", key), float(value), now, step)
             for key, value in values.items()
             if value is not None and math.isfinite(value)
         ]
@@ -298,7 +300,8 @@ class Run:
         from mlflow.entities import Param
 
         # A param cannot be changed: what a resumed run was given anew shows in its config file.
-        new = [Param(key, value) for key, value in params.items() if key not in known]
+        named = {_NOT_IN_NAMES.sub("_", key): value for key, value in params.items()}
+        new = [Param(key, value) for key, value in named.items() if key not in known]
         for start in range(0, len(new), PARAMS_AT_ONCE):
             self._client.log_batch(self.run_id, params=new[start : start + PARAMS_AT_ONCE])
 

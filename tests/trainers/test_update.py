@@ -12,7 +12,14 @@ from configs.actors import ActorConfig
 from configs.mappo import CriticConfig, CriticInput, GroupConfig
 from signals.team import TeamLayout
 from tests.trainers.team_envs import Life, Seen, team_layout
-from tests.trainers.updates import ENVS, LENGTH, Bench, bench, settings_of
+from tests.trainers.updates import (  # noqa: F401  one_thread is a fixture
+    ENVS,
+    LENGTH,
+    Bench,
+    bench,
+    one_thread,
+    settings_of,
+)
 from trainers.mappo.plan import CRITIC
 from trainers.mappo.rollout import Rollout
 

@@ -123,6 +123,7 @@ class MAPPOConfig(PPOConfig):
             "reward_function": settings.reward_function,
         }
         self.framework("torch")
+        self.env_config = {}  # RLlib would lay the new one over the last environment's
         self.environment(
             env=f"{plan.name}-batched",
             env_config=options,

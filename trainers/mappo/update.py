@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
-from policies.actor import Actor
+from policies.actor import Actor, Evaluated
 from policies.critic import CentralCritic
 from policies.gae import generalized_advantages
 from trainers.mappo.plan import CRITIC, ActorPlan, TeamPlan
@@ -150,6 +150,8 @@ class Update:
         self._set_rates(progress)
         self._sums, self._steps = {}, 0
         batch, found = self._prepare(rollout)
+        if self.settings.precision != "float32":
+            self._judge_anew(batch)
         found["epochs"] = float(self._run_epochs(batch, number))
         found["progress"] = progress
         return self._figures(found, number)
@@ -283,6 +285,22 @@ class Update:
         variance = (second / count - mean * mean).clamp(min=0.0)
         return mean, torch.where(known, variance, 1.0), known
 
+    @torch.no_grad()
+    def _judge_anew(self, batch: _Batch) -> None:
+        """Replace the recorded log-probabilities by those of the learner's own precision.
+
+        Runners act in single precision. In bfloat16 the same weights give a ratio that is
+        off by up to the clip before the first step.
+        """
+        everything = torch.arange(batch.units, device=self._device)
+        for name, actor in self.actors.items():
+            in_time = actor.memory_width > 0
+            found = self._judge(name, batch.draw(name, everything, in_time)).log_prob.float()
+            recorded = batch.rows[name]["log_prob"]
+            batch.rows[name]["log_prob"] = (
+                found.transpose(0, 1) if in_time else found.view_as(recorded)
+            )
+
     # ---------------------------------------------------------------- the update
 
     def _run_epochs(self, batch: _Batch, number: int) -> int:
@@ -355,14 +373,7 @@ class Update:
     def _actor_loss(self, name: str, rows: Rows) -> Tensor:
         """The clipped surrogate of each agent (Schulman et al., 2017), averaged over agents."""
         clip = self.settings.clip
-        with self._precision():
-            out = self._evaluate[name](
-                rows["rows"],
-                rows["latent"],
-                rows.get("masks"),
-                rows.get(_MEMORY),
-                rows.get("begins"),
-            )
+        out = self._judge(name, rows)
         alive = rows.get("alive")
         log_ratio = out.log_prob.float() - rows["log_prob"]
         ratio = torch.exp(log_ratio)
@@ -384,6 +395,17 @@ class Update:
             clipped = ((ratio - 1.0).abs() > clip).float()
             self._add(f"clip_fraction{tail}", _mean(clipped, alive))
         return loss
+
+    def _judge(self, name: str, rows: Rows) -> Evaluated:
+        """What the decisions in `rows` are worth under the present weights."""
+        with self._precision():
+            return self._evaluate[name](
+                rows["rows"],
+                rows["latent"],
+                rows.get("masks"),
+                rows.get(_MEMORY),
+                rows.get("begins"),
+            )
 
     def _add(self, name: str, value: Tensor) -> None:
         value = value.detach()
