@@ -1,7 +1,7 @@
 """Training's frames a CPU second, and those of the raw environment in the same run.
 
-They take turns: after every few iterations the raw environment plays some episodes, so
-that a machine that changes its pace does so for both.
+They take turns: after every few iterations the raw environment plays as many frames as an
+iteration, so that a machine that changes its pace does so for both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from envs.vector_make import Maker
 
 CPU_SECONDS, FRAMES = "cpu_seconds", "cpu_frames"
 RAW_CPU_SECONDS, RAW_FRAMES = "raw_cpu_seconds", "raw_frames"
-RAW_EVERY = 5  # iterations between two turns of the raw environment
-RAW_EPISODES = 16
+RAW_EVERY = 15  # iterations between two turns of the raw environment
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,15 @@ class RawEnvironment:
     def __init__(self, config: TeamConfig) -> None:
         self._env = Maker(config.env, config.kwargs)()
         self._generator = np.random.default_rng(config.seed)
-        self._steps = int(config.kwargs["max_cycles"])
+        self.steps = int(config.kwargs["max_cycles"])
         self._played = 0
 
-    def turn(self, episodes: int = RAW_EPISODES) -> dict[str, float]:
+    def turn(self, episodes: int) -> dict[str, float]:
         """Play whole episodes; the frames and the CPU seconds that they took."""
         env = self._env
         names = list(env.possible_agents)
         widths = [env.action_space(name).n for name in names]
-        choices = self._generator.integers(widths, size=(episodes, self._steps, len(names)))
+        choices = self._generator.integers(widths, size=(episodes, self.steps, len(names)))
         frames = 0
         began = time.process_time()
         for episode in choices.tolist():
@@ -96,7 +95,7 @@ class PaceMeter:
         if self._mark is not None:
             found = {CPU_SECONDS: time.process_time() - self._mark, FRAMES: float(self._frames)}
         if iteration % RAW_EVERY == 1:
-            found |= self._raw.turn()
+            found |= self._raw.turn(self._frames // self._raw.steps)
         return found
 
     def go_on(self) -> None:

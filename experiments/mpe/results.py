@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from configs.errors import DataError
@@ -111,10 +112,15 @@ def read(folder: Path, task: str) -> TaskResult | None:
 
 def table(results: Sequence[TaskResult]) -> Table:
     """Every seed, then each task's mean over seeds."""
-    out = Table(title="MAPPO on MPE: return per agent, whole episodes", title_justify="left")
-    out.add_column("task")
-    for name in ("seed", "greedy", "random", "frames", "frames/CPU-s", "raw", "ratio", "met"):
-        out.add_column(name, justify="right")
+    out = Table(
+        title="MAPPO on MPE: return per agent, whole episodes; frames a CPU second",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    out.add_column("task", no_wrap=True)
+    for name in ("seed", "greedy", "random", "frames", "training", "raw", "ratio", "met"):
+        out.add_column(name, justify="right", no_wrap=True)
     for found in results:
         for seed in found.seeds:
             interval = seed.played["trained"]["half_width"]
@@ -131,9 +137,10 @@ def table(results: Sequence[TaskResult]) -> Table:
             )
         out.add_row(*_mean_row(found), end_section=True)
     out.caption = (
-        "± by seed: half of the 95% interval over episodes; of the mean: the standard deviation "
-        "over seeds. CPU-s: of training's process, start-up apart"
+        "± of a seed: half its 95% interval over episodes; of the mean: standard deviation over "
+        "seeds"
     )
+    out.caption_justify = "left"
     return out
 
 
