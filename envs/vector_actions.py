@@ -74,11 +74,13 @@ def _acting(space: Any, path: str) -> Acting:
 
 
 def _discrete(space: spaces.Discrete, path: str) -> Acting:
-    dtype = space.dtype
-    start = dtype.type(space.start)
+    start = int(space.start)
 
     def decode(rows: NDArray[np.float32]) -> list[Any]:
-        return list(rows[:, 0].astype(dtype) + start)
+        # Python's own integers: environments that index and compare by them, in Python, are
+        # several per cent faster for it (mpe2: 15 us of a step of 330).
+        chosen: list[Any] = (rows[:, 0].astype(np.int64) + start).tolist()
+        return chosen
 
     factor = Factor(path or ROOT, "categorical", int(space.n))
     return Acting((factor,), decode, Choices(factor.width))

@@ -1,0 +1,1 @@
+"""The study of MAPPO on MPE: `python -m experiments.mpe`."""

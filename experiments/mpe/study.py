@@ -1,0 +1,195 @@
+"""One training of the study: trained, played, measured, and kept in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import TrainingError
+from configs.loading import load_config
+from configs.team import TeamConfig
+from experiments.bench.report import machine
+from experiments.mpe.pace import Pace, PaceMeter
+from trainers.commands import iteration_figures
+from trainers.mappo.checkpoint import latest_checkpoint
+from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
+from trainers.progress import TrainingProgress
+from trainers.provenance import commit, versions
+from trainers.report import replace
+from trainers.runs import CONFIG_FILE, RUN_FILE, RunFolder, new_run, resumed_run
+from trainers.team_commands import TeamResult, compare
+from trainers.train import IterationReport, TrainResult, train
+
+RESULT_FILE = "result.json"
+_SHOWN = (("return", "return", "{:.2f}"),)
+_DIGITS = 4  # of the curve's numbers: the file is kept with the code
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What one training showed.
+
+    played: whole episodes after it, see `TeamResult`. curve: (frames, mean return per
+    agent of the episodes that ended), by iteration, as they were sampled in training.
+    made: the commit, the machine and the versions that it was made with.
+    """
+
+    task: str
+    seed: int
+    frames: int
+    minutes: float
+    greedy: float
+    random: float
+    pace: Pace
+    played: dict[str, Any]
+    curve: list[tuple[int, float]]
+    config: dict[str, Any]
+    made: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as JSON holds it."""
+        return {**asdict(self), "pace": {**asdict(self.pace), "ratio": self.pace.ratio}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:
+        """What `as_dict` gave."""
+        pace = Pace(data["pace"]["training"], data["pace"]["raw"])
+        curve = [(int(frames), float(mean)) for frames, mean in data["curve"]]
+        return cls(**{**data, "pace": pace, "curve": curve})
+
+
+def seed_result(task: str, config: TeamConfig, path: Path, force: bool = False) -> SeedResult:
+    """The result of one seed: as it is kept in `path`, or trained for, from where it stopped.
+
+    force: forget what is there and train anew.
+
+    Raises:
+        TrainingError: `path` holds a training by other settings, or training failed.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
+    """
+    if force:
+        _forget(path)
+    kept = kept_result(path)
+    if kept is not None:
+        _check_same(TeamConfig.model_validate(kept.config), config, path)
+        return kept
+    folder = _folder(config, path)
+    result = _train(task, config, folder)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    found = _result(task, config, folder, result)
+    replace(path / RESULT_FILE, (json.dumps(found.as_dict()) + "\n").encode())
+    folder.finish()
+    return found
+
+
+def kept_result(path: Path) -> SeedResult | None:
+    """The finished result in a seed's folder; None where there is none.
+
+    Raises:
+        TrainingError: the file cannot be read.
+    """
+    file = path / RESULT_FILE
+    if not file.is_file():
+        return None
+    try:
+        return SeedResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{file} cannot be read ({type(error).__name__}: {error}); add --force to train anew"
+        ) from error
+
+
+def _forget(path: Path) -> None:
+    """Remove a run of ours, and nothing else."""
+    if (path / RUN_FILE).is_file():
+        shutil.rmtree(path)
+    elif path.exists():
+        raise TrainingError(
+            f"{path} is no run of this study ({RUN_FILE} is missing): move it away, or choose "
+            "another --output"
+        )
+
+
+def _check_same(begun: TeamConfig, config: TeamConfig, path: Path) -> None:
+    if begun != config:
+        raise TrainingError(
+            f"{path} holds a training by other settings (of the study's files, --frames or "
+            "--episodes): add --force to train anew, or choose another --output"
+        )
+
+
+def _folder(config: TeamConfig, path: Path) -> RunFolder:
+    """The run in `path` to go on with, or a new one."""
+    if latest_checkpoint(path) is None:
+        folder = new_run(config, str(path))
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.begin(config, None)
+        return folder
+    _check_same(load_config(TeamConfig, path / CONFIG_FILE), config, path)
+    return resumed_run(config, str(path))
+
+
+def _train(task: str, config: TeamConfig, folder: RunFolder) -> TrainResult:
+    meter = PaceMeter(config)
+    began = False
+
+    def on_iteration(report: IterationReport) -> None:
+        nonlocal began
+        pace = meter.figures(report.iteration)  # first: what follows is not training
+        if not began:  # a resume goes on from its checkpoint, not from the last iteration seen
+            folder.forget_after(report.iteration - 1)
+            began = True
+        folder.record(iteration_figures(report) | pace)
+        shown.update(report)
+        meter.go_on()
+
+    try:
+        with TrainingProgress(_SHOWN, title=f"{task}, seed {config.seed}") as shown:
+            return train(
+                config.mappo,
+                VECTOR,
+                vector_options(config.env, config.kwargs, config.mappo),
+                folder.path,
+                resume=latest_checkpoint(folder.path) is not None,
+                on_iteration=on_iteration,
+            )
+    finally:
+        meter.close()
+
+
+def _result(task: str, config: TeamConfig, folder: RunFolder, result: TrainResult) -> SeedResult:
+    played = _play(config, result)
+    at = commit()
+    return SeedResult(
+        task=task,
+        seed=config.seed,
+        frames=result.env_steps,
+        minutes=result.minutes,
+        greedy=played.trained.mean,
+        random=played.random.mean,
+        pace=Pace.of(folder.history),
+        played=asdict(played),
+        curve=_curve(folder.history),
+        config=config.model_dump(mode="json"),
+        made={
+            "commit": f"{at.name}-dirty" if at.dirty else at.name,
+            "machine": machine(),
+            "versions": versions(),
+        },
+    )
+
+
+def _play(config: TeamConfig, result: TrainResult) -> TeamResult:
+    built = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
+    return compare(config, built.training_plan, result.actors)
+
+
+def _curve(history: Sequence[Mapping[str, float]]) -> list[tuple[int, float]]:
+    return [
+        (int(row["env_steps"]), round(row["return"], _DIGITS)) for row in history if "return" in row
+    ]
