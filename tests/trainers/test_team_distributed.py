@@ -1,4 +1,4 @@
-"""Teams on RLlib's runners and learners: several agree to the bit, one does what bare torch does."""
+"""Teams on RLlib's runners and learners: several agree to the bit, one is as bare torch is."""
 
 from __future__ import annotations
 

@@ -123,7 +123,8 @@ class MAPPOConfig(PPOConfig):
             "reward_function": settings.reward_function,
         }
         self.framework("torch")
-        self.env_config = {}  # RLlib would lay the new one over the last environment's
+        # RLlib would lay the new one over the last environment's.
+        self.env_config: dict[str, Any] = {}
         self.environment(
             env=f"{plan.name}-batched",
             env_config=options,
