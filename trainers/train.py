@@ -344,8 +344,12 @@ class PeakMemory:
 
 def _build(config: MAPPOConfig) -> MAPPO:
     for name in ("ray.rllib", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    algorithm: MAPPO = config.build_algo()
+        # What they call errors are tracebacks of runners and learners that this package reports.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        algorithm: MAPPO = config.build_algo()
+    except ray.exceptions.RayError as error:
+        raise TrainingError(_not_started(error)) from error
     return algorithm
 
 
@@ -356,6 +360,16 @@ def _scorer(config: MAPPOConfig, make: str, baselines: Baselines | None) -> Stag
     stages = config.env_config["stages"]
     seed = config.settings.seed
     return StageScorer(curriculum, config.training_plan, make, stages, baselines, seed)
+
+
+def _not_started(error: ray.exceptions.RayError) -> str:
+    """What to tell of runners or learners that died as they were built."""
+    lines = str(error).strip().splitlines() or ["without a message"]
+    # Ray's text ends in the remote traceback, whose last line is the error itself.
+    return (
+        f"runners or learners could not be started ({type(error).__name__}: {lines[-1].strip()}); "
+        "see --debug for where, or train with mappo.runners=0 and mappo.learners=0"
+    )
 
 
 @contextlib.contextmanager

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from configs.errors import TrainingError
 from configs.loading import load_config
+from configs.mappo import MappoConfig
 from configs.train import TrainConfig
+from trainers.mappo.checkpoint import CheckpointMeta
 from trainers.provenance import UNKNOWN_COMMIT, commit, versions
 from trainers.runs import RUN_FILE, RunFolder, load_run, new_run, resumed_run
 
@@ -18,8 +22,21 @@ def config(tmp_path: Path) -> TrainConfig:
     return TrainConfig(output=str(tmp_path / "runs"))
 
 
-def checkpointed(run: RunFolder) -> None:
-    (run.path / "checkpoints" / "iteration-000001").mkdir(parents=True)
+def checkpointed(run: RunFolder, mappo: MappoConfig | None = None) -> None:
+    """A checkpoint of nothing that was trained with these settings."""
+    folder = run.path / "checkpoints" / "iteration-000001"
+    folder.mkdir(parents=True)
+    meta = CheckpointMeta(
+        iteration=1,
+        env_steps=1,
+        minutes=0.0,
+        make="nothing",
+        layout="",
+        state_columns=[],
+        kernels="",
+        config=(mappo or MappoConfig()).model_dump(mode="json"),
+    )
+    (folder / "meta.json").write_text(json.dumps(asdict(meta)))
 
 
 def test_a_run_is_found_again_as_it_was_left(tmp_path: Path) -> None:
@@ -111,7 +128,7 @@ def test_a_resume_keeps_the_settings_that_the_run_was_begun_with(tmp_path: Path)
     begun, folder = load_run(
         "execution", [], [], [root, "mappo.epochs=3"], seed=5, output=None, resume=False
     )
-    checkpointed(folder)
+    checkpointed(folder, begun.mappo)
     folder.begin(begun, None)
     again, found = load_run(
         "execution", [], [], [root, "mappo.stop.minutes=1"], seed=None, output=None, resume=True

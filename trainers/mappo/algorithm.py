@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -31,6 +32,7 @@ from trainers.mappo.rollout import OUTDATED, EpisodeStats, Rollout, RolloutFailu
 _SIMULATORS = "simulators"
 _COUNTERS = "mappo_counters"
 _CURRICULUM = "curriculum"
+_LOOK_S = 1.0  # between two looks at learners that are at work
 _WITHIN = "actor."  # where RLlib's module keeps the actor
 
 log = structlog.get_logger(__name__)
@@ -211,21 +213,49 @@ class MAPPO(PPO):
             else:
                 shards = zip(*(r.split(self.config.num_learners) for r in rollouts), strict=True)
                 references = [ray.put(list(shard)) for shard in shards]
-                results = self.learner_group.update(episodes_refs=references, timesteps=timesteps)
+                results = self._update_remote(references, timesteps)
         except Exception as error:
             raise self._learner_failure(error) from error
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         names = [name for name in results[0][CRITIC] if not name.startswith("num_")]
         return {name: _mean([result[CRITIC][name] for result in results]) for name in names}
 
+    def _update_remote(self, references: list[Any], timesteps: dict[str, Any]) -> list[Any]:
+        """What every remote learner found in its update; the first failure ends the wait.
+
+        The others would wait half an hour for the gradients of the one that failed.
+        """
+        group = self.learner_group
+        results: list[Any] = group.update(
+            episodes_refs=references, timesteps=timesteps, async_update=True
+        )
+        manager = group._worker_manager
+        while manager.num_outstanding_async_reqs():
+            ready = list(manager.fetch_ready_async_reqs(timeout_seconds=_LOOK_S))
+            if errors := [result.get() for result in ready if not result.ok]:
+                # None of them may be asked for its weights again.
+                for learner in manager.actors().values():
+                    ray.kill(learner)
+                # Of a death the others say no more than that they lost a connection.
+                died = [e for e in errors if isinstance(e, ray.exceptions.RayActorError)]
+                raise (died or errors)[0]
+            results += [result.get() for result in ready]
+        if len(results) != self.config.num_learners:
+            raise TrainingError(
+                f"{len(results)} of {self.config.num_learners} learners did the update: one was "
+                "lost before; go on from the last checkpoint with --resume"
+            )
+        return results
+
     def _learner_failure(self, error: Exception) -> TrainingError:
         # Ray's error is of the cause's class as well, with the remote traceback as its text.
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         if isinstance(cause, GrandmodelError):
             return TrainingError(str(cause))
+        said = (str(cause).strip() or "without a message").splitlines()[0]
         return TrainingError(
             f"the update of iteration {self.iteration + 1} failed with {type(cause).__name__}: "
-            f"{cause}; nothing of it was saved: mend the cause and go on from the last checkpoint "
+            f"{said}; nothing of it was saved: mend the cause and go on from the last checkpoint "
             "with --resume"
         )
 
@@ -353,7 +383,7 @@ class MAPPO(PPO):
 def _mean(values: Sequence[Any]) -> float:
     """The mean of RLlib's reduced values, which are numbers or objects that peek at one."""
     numbers = [float(v.peek()) if hasattr(v, "peek") else float(v) for v in values]
-    return sum(numbers) / len(numbers)
+    return fmean(numbers)  # exact, whatever order learners finish in
 
 
 def _tensor(array: Any) -> torch.Tensor:

@@ -421,17 +421,20 @@ class Update:
 
     def _check_finite(self, figures: Mapping[str, float], number: int) -> None:
         """Stop where a figure is not finite, or weights are that no loss has seen since."""
+        wrong = [
+            f"{name}={value} in update {number}: expected a finite number"
+            for name, value in figures.items()
+            if not np.isfinite(value)
+        ]
         spoilt = [name for name, module in self._modules.items() if not _finite(module)]
-        said = [f"weights of '{name}' are not finite after update {number}" for name in spoilt]
-        for name, value in figures.items():
-            if not np.isfinite(value):
-                said.insert(0, f"{name}={value} in update {number}: expected a finite number")
-                break
-        if said:
-            raise TrainingError(
-                f"{'; '.join(said)}; lower mappo.learning_rate or check the scale of rewards and "
-                "observations"
-            )
+        if not (wrong or spoilt):
+            return
+        weights = f"the weights of {' and '.join(map(repr, spoilt))} are not finite"
+        raise TrainingError(
+            f"{wrong[0] if wrong else f'{weights} after update {number}'}; lower "
+            "mappo.learning_rate or check the scale of rewards and observations"
+            + (f" ({weights})" if wrong and spoilt else "")
+        )
 
 
 def _finite(module: torch.nn.Module) -> bool:
