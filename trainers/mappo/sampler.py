@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import GrandmodelError, TrainingError
+from configs.places import function_at
 from policies.actor import Actor
 from signals.noise import derive_seeds
 from trainers.mappo.faces import Face, face_of
@@ -29,24 +29,13 @@ def make_environment(make: str, num_envs: int, seed: int, kwargs: Mapping[str, A
     """Call the function `make` ("package.module:function") for a batched environment.
 
     Returns a `BatchedEnv` of one of our layers, or a `TeamEnv`.
+
+    Raises:
+        TrainingError: there is no such function, or it gives another number of environments.
     """
-    module_name, _, function_name = make.partition(":")
-    if not module_name or not function_name:
-        raise TrainingError(
-            f"environment '{make}': expected 'package.module:function', where the function "
-            "takes (num_envs, seed, **kwargs) and returns a batched environment"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise TrainingError(
-            f"environment '{make}': there is no module '{error.name}'; name an importable module"
-        ) from error
-    factory: Callable[..., Any] | None = getattr(module, function_name, None)
-    if factory is None:
-        raise TrainingError(f"environment '{make}': module '{module_name}' has no such function")
+    factory = function_at(
+        make, "environment", "takes (num_envs, seed, **kwargs) and returns a batched environment"
+    )
     env = factory(num_envs=num_envs, seed=seed, **kwargs)
     if env.num_envs != num_envs:
         raise TrainingError(
