@@ -24,13 +24,14 @@ from trainers.baselines import execution_baselines
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
+from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
 from trainers.provenance import Commit, commit, versions
 from trainers.runs import RunFolder
 from trainers.torch_actor import RecordingActor, TorchActor
 from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
-from trainers.train import IterationReport, PeakMemory, TrainResult, train
+from trainers.train import IterationReport, TrainResult, train
 
 MAKE = "envs.execution:make_batched"
 CANDIDATE = "policy"

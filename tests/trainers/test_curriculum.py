@@ -137,7 +137,13 @@ def test_a_target_below_random_scores_nothing():
         scorer.score(0, {actor.name: actor.build() for actor in plan.actors})
 
 
-def test_without_baselines_a_stage_needs_a_target(tmp_path: Path):
+def test_without_baselines_a_stage_needs_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And that is told before Ray is started, which takes seconds."""
+
+    def started(config: MappoConfig) -> None:
+        pytest.fail("Ray was started for a curriculum that cannot be scored")
+
+    monkeypatch.setattr("trainers.train.ray_session", started)
     aimless = curriculum(stages=(StageConfig(name="open"),))
     with pytest.raises(TrainingError, match=r"stage 'open' of mappo\.curriculum has no target"):
         run(settings(1, curriculum=aimless), tmp_path)

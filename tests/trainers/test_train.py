@@ -32,10 +32,10 @@ from trainers.mappo.checkpoint import (
 )
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, plan_training
+from trainers.memory import PeakMemory
 from trainers.progress import TrainingProgress
 from trainers.train import (
     IterationReport,
-    PeakMemory,
     TrainResult,
     budget_used,
     decay_progress,
