@@ -15,6 +15,7 @@ from configs.curriculum import CurriculumConfig, StageConfig
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from experiments.toy_team import AGENT_NAMES
+from tests.trainers.rays import local_ray
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.curriculum import Curriculum, stage_kwargs
 from trainers.mappo.plan import plan_training
@@ -29,15 +30,8 @@ RESTART_S = 90.0
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 def curriculum(**changes: object) -> CurriculumConfig:

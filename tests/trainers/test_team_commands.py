@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 
 from tests.trainers.command_line import call
+from tests.trainers.rays import local_ray
 from trainers import team_commands
 from trainers.tracking import connect
 
@@ -23,16 +23,8 @@ Train = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def one_ray() -> Iterator[None]:
-    """Ray once for the module: a training uses one that already runs."""
-    ray.init(
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 @pytest.fixture
