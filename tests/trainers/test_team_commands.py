@@ -14,7 +14,7 @@ import yaml
 
 from tests.trainers.command_line import call
 from tests.trainers.rays import local_ray
-from trainers import team_commands
+from trainers import recording
 from trainers.tracking import connect
 
 GUESS = "tests.trainers.team_envs:guess"
@@ -110,19 +110,19 @@ def test_an_interrupted_training_resumes_to_the_same_curve(
     whole, half = tmp_path / "whole", tmp_path / "half"
     memory = {"mappo.policy.memory": "gru", "mappo.sequence_length": 4}
     assert train(GUESS, "--output", whole, **memory)[0] == 0
-    figures = team_commands.iteration_figures
+    figures = recording.iteration_figures
 
     def stop_at_two(report: Any) -> Any:
         if report.iteration == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return figures(report)
 
-    monkeypatch.setattr(team_commands, "iteration_figures", stop_at_two)
+    monkeypatch.setattr(recording, "iteration_figures", stop_at_two)
     code, out, err = train(GUESS, "--output", half, **memory)
     assert code == 130, err
     assert f"stopped after iteration 2; go on with: grandmodel train {GUESS} --resume" in out
     assert not json.loads((half / "run.json").read_text())["finished"]
-    monkeypatch.setattr(team_commands, "iteration_figures", figures)
+    monkeypatch.setattr(recording, "iteration_figures", figures)
     code, out, err = train(GUESS, "--resume", "--output", half, **memory)
     assert code == 0, err
     assert history(half) == history(whole)
