@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pettingzoo import AECEnv
 from pettingzoo.utils.conversions import aec_to_parallel
 
-from configs.errors import TrainingError, nearest
+from configs.errors import TrainingError
+from configs.places import function_at
 
+_GIVES = "gives a PettingZoo environment"
 _FACE = ("possible_agents", "observation_space", "action_space", "reset", "step")
 
 
@@ -27,7 +28,7 @@ class Maker:
 
     def __init__(self, env: str | Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
         self.label = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
-        self._function = _function(env) if isinstance(env, str) else env
+        self._function = function_at(env, "environment", _GIVES) if isinstance(env, str) else env
         self._kwargs = dict(kwargs)
 
     def __call__(self) -> Any:
@@ -68,28 +69,3 @@ def _lacking(env: Any, name: str) -> str:
             "played, so every agent that can ever come must be listed there"
         )
     return f"{type(env).__name__} has no '{name}': expected a ParallelEnv or AECEnv of PettingZoo"
-
-
-def _function(name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise TrainingError(
-            f"environment '{name}': expected 'package.module:function', where the function gives "
-            "a PettingZoo environment"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise TrainingError(
-            f"environment '{name}': there is no module '{error.name}'; name an importable module"
-        ) from error
-    function: Callable[..., Any] | None = getattr(module, function_name, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value)]
-        raise TrainingError(
-            f"environment '{name}': module '{module_name}' has no such function; "
-            f"{nearest(function_name, known)}"
-        )
-    return function

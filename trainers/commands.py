@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.progress import Progress
 
 from cascade.artefact import Manifest
 from configs.execution import ExecutionConfig
-from configs.loading import dump_yaml, load_config
+from configs.loading import load_config
 from configs.train import TrainConfig
 from envs.execution import ENV_ID, make_batched
 from envs.execution.batched import BatchedExecution
@@ -24,13 +23,15 @@ from trainers.baselines import execution_baselines
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
+from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
 from trainers.provenance import Commit, commit, versions
+from trainers.recording import RunRecorder, tracked
 from trainers.runs import RunFolder
 from trainers.torch_actor import RecordingActor, TorchActor
 from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
-from trainers.train import IterationReport, PeakMemory, TrainResult, train
+from trainers.train import IterationReport, TrainResult, train
 
 MAKE = "envs.execution:make_batched"
 CANDIDATE = "policy"
@@ -91,7 +92,12 @@ def train_layer(
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
     )
-    with _tracking(session, fingerprint) as session.tracking:
+    tags = {
+        "layer": config.layer,
+        "market": config.env.market.name,
+        "data_fingerprint": fingerprint,
+    }
+    with tracked(config, folder, session.commit, tags) as session.tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, session.tracking.run_id if session.tracking else None)
         _say_champion(session, _champion(session, probe.layout))
@@ -113,32 +119,6 @@ def _probe(config: TrainConfig) -> BatchedExecution:
     env.reset()
     env.step(execution_baselines(config.env, 1)["twap"].act(env.rows))
     return env
-
-
-@contextlib.contextmanager
-def _tracking(session: _Session, fingerprint: str) -> Iterator[Run | None]:
-    config, folder = session.config, session.folder
-    if not config.tracking.enabled:
-        yield None
-        return
-    tags = {
-        "layer": config.layer,
-        "market": config.env.market.name,
-        "seed": str(config.seed),
-        "commit": session.commit.name,
-        "dirty": str(session.commit.dirty).lower(),
-        "data_fingerprint": fingerprint,
-        **{f"version.{name}": text for name, text in versions().items()},
-    }
-    with Run(
-        config.tracking,
-        name=folder.path.name,
-        params=config.model_dump(mode="json"),
-        tags=tags,
-        resume=folder.tracking_run,
-    ) as run:
-        run.log_text(dump_yaml(config), "config.yaml")
-        yield run
 
 
 def _champion(session: _Session, layout: LayerLayout) -> Champion | None:
@@ -163,17 +143,10 @@ def _say_champion(session: _Session, champion: Champion | None) -> None:
 
 def _train(session: _Session, resume: bool) -> TrainResult:
     config, folder = session.config, session.folder
-    started = False
+    recorder = RunRecorder(folder, session.tracking)
 
     def on_iteration(report: IterationReport) -> None:
-        nonlocal started
-        if not started:  # a resume goes on from its checkpoint, not from the last iteration seen
-            folder.forget_after(report.iteration - 1)
-            started = True
-        figures = iteration_figures(report)
-        folder.record(figures)
-        if session.tracking is not None:
-            session.tracking.log(figures, report.iteration)
+        recorder.keep(report)
         shown.update(report)
 
     with TrainingProgress(SHOWN, title=f"training {config.layer}") as shown:
@@ -195,23 +168,6 @@ def _players(config: TrainConfig, kwargs: Mapping[str, Any]) -> dict[str, Player
     env = load_config(ExecutionConfig, kwargs["config"])
     baselines = execution_baselines(env, config.evaluation.passive_slice_steps)
     return {name: SchedulePlayer(baseline) for name, baseline in baselines.items()}
-
-
-def iteration_figures(report: IterationReport) -> dict[str, float]:
-    """One iteration as flat figures: what was measured in it, by name."""
-    figures: dict[str, float] = {
-        "iteration": float(report.iteration),
-        "env_steps": float(report.env_steps),
-        "steps_per_s": report.steps_per_s,
-        "minutes": report.minutes,
-        "peak_rss_bytes": float(report.peak_rss_bytes),
-    }
-    figures.update({f"seconds_{name}": value for name, value in report.seconds.items()})
-    figures.update(report.metrics)
-    figures.update(report.rewards)
-    figures.update(report.losses)
-    figures.update(report.curriculum)
-    return figures
 
 
 def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:

@@ -16,16 +16,21 @@ Wherever a name is taken, "package.module:function" is, too.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from configs.errors import RegistryError, nearest
+from configs.errors import RegistryError, TrainingError, nearest
+from configs.places import function_at
 
 Kind = Literal["environments", "policies", "rewards"]
 
 _GROUP = "grandmodel"
+_GIVES: dict[Kind, str] = {
+    "environments": "gives a PettingZoo environment",
+    "policies": "gives an actor",
+    "rewards": "pays the agents",
+}
 
 
 def registered(kind: Kind) -> dict[str, EntryPoint]:
@@ -70,12 +75,8 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
         RegistryError: it is not registered, or cannot be imported.
     """
     place = location(kind, name)
-    module_name, _, function_name = place.partition(":")
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RegistryError(f"{kind}: '{name}' ({place}) cannot be loaded: {error}") from error
-    if not callable(function):
-        raise RegistryError(f"{kind}: '{name}' ({place}) is no function: got {function!r}")
-    found: Callable[..., Any] = function
-    return found
+        return function_at(place, kind, _GIVES[kind])
+    except (TrainingError, ImportError) as error:
+        reason = error.__cause__ or error  # Python's own words: they name the place, as we do
+        raise RegistryError(f"{kind}: '{name}' ({place}) cannot be loaded: {reason}") from error

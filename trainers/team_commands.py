@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from configs.loading import dump_yaml
 from configs.team import TeamConfig
 from signals.team import GroupLayout, TeamLayout
 from trainers import report as reports
-from trainers.commands import iteration_figures
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
 from trainers.mappo.machine import described, detect
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.sampler import Actors, make_environment
 from trainers.play import ModePlayer, Played, RandomPlayer, play
 from trainers.progress import TrainingProgress
-from trainers.provenance import Commit, commit, versions
+from trainers.provenance import commit
+from trainers.recording import RunRecorder, tracked
 from trainers.runs import RunFolder
 from trainers.statistics import MeanResult, PairedResult, mean_interval, paired
 from trainers.tracking import Run
@@ -68,7 +65,7 @@ def train_team(
     _say(console, described(settings.settings, plan, detect(settings.settings)))
     _say_plan(plan, console)
     _say_resume(settings.resume_problem, resume, console)
-    with _tracking(config, folder, made) as tracking:
+    with tracked(config, folder, made, {"env": config.env}) as tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, tracking.run_id if tracking else None)
         result = _train(config, folder, tracking, resume)
@@ -124,43 +121,13 @@ def _compared(trained: Played, random: Played, plan: TeamPlan, config: TeamConfi
     )
 
 
-@contextlib.contextmanager
-def _tracking(config: TeamConfig, folder: RunFolder, made: Commit) -> Iterator[Run | None]:
-    if not config.tracking.enabled:
-        yield None
-        return
-    tags = {
-        "env": config.env,
-        "seed": str(config.seed),
-        "commit": made.name,
-        "dirty": str(made.dirty).lower(),
-        **{f"version.{name}": text for name, text in versions().items()},
-    }
-    with Run(
-        config.tracking,
-        name=folder.path.name,
-        params=config.model_dump(mode="json"),
-        tags=tags,
-        resume=folder.tracking_run,
-    ) as run:
-        run.log_text(dump_yaml(config), "config.yaml")
-        yield run
-
-
 def _train(
     config: TeamConfig, folder: RunFolder, tracking: Run | None, resume: bool
 ) -> TrainResult:
-    started = False
+    recorder = RunRecorder(folder, tracking)
 
     def on_iteration(report: IterationReport) -> None:
-        nonlocal started
-        if not started:  # a resume goes on from its checkpoint, not from the last iteration seen
-            folder.forget_after(report.iteration - 1)
-            started = True
-        figures = iteration_figures(report)
-        folder.record(figures)
-        if tracking is not None:
-            tracking.log(figures, report.iteration)
+        recorder.keep(report)
         shown.update(report)
 
     with TrainingProgress(SHOWN, title=f"training {config.env}") as shown:

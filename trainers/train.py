@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import resource
-import signal
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import psutil
 import ray
-import torch
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig, StopConfig
@@ -36,14 +27,12 @@ from trainers.mappo.checkpoint import (
 )
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, TeamPlan
+from trainers.memory import PeakMemory
+from trainers.session import deferred_signals, ray_session, torch_threads
 from trainers.stages import Baselines, StageScorer
 
-_MEGABYTE = 1 << 20
 _SECONDS_PER_MINUTE = 60.0
 _MEMORY_EVERY_S = 1.0
-_CLIENT = "ray://"
-_KNOCK_S = 5.0
-_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class IterationReport:
         entropy (nats), kl, clip_fraction, explained_variance, grad_norm_policy,
         grad_norm_critic, epochs, progress.
     curriculum: the stage it was sampled in and, where it was scored, score and its returns.
-    minutes: of training over all sittings. peak_rss_bytes: see `peak_rss`.
+    minutes: of training over all sittings. peak_rss_bytes: see `PeakMemory`.
     """
 
     iteration: int
@@ -140,12 +129,12 @@ def train(
         meta, state = load_checkpoint(checkpoint)
         meta.check_resumable(config, make, plan, kernels, checkpoint)
         spent = meta.minutes
-    with _torch_threads(config.torch_threads), _ray(config), _deferred_signals() as stop:
+    scorer = _scorer(rllib_config, make, baselines)
+    with torch_threads(config.torch_threads), ray_session(config), deferred_signals() as stop:
         algorithm = _build(rllib_config)
         try:
             if checkpoint is not None and state is not None:
                 _restore(algorithm, state, checkpoint)
-            scorer = _scorer(rllib_config, make, baselines)
             run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels, scorer)
             return run.until_done(stop, on_iteration)
         finally:
@@ -187,7 +176,7 @@ class _Run:
     checkpoint: Path | None
     kernels: str
     scorer: StageScorer | None
-    memory: PeakMemory = field(default_factory=lambda: PeakMemory())
+    memory: PeakMemory = field(default_factory=PeakMemory)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -311,37 +300,6 @@ def decay_progress(stop: StopConfig, env_steps: int, minutes: float, iterations:
     return budget_used(stop, env_steps, minutes, iterations)
 
 
-class PeakMemory:
-    """The largest resident memory seen, of this process and all below it.
-
-    A sum of resident sets: pages that processes share count once for each, so it
-    is an upper bound of each look. What came and went between two looks is known of
-    this process and of the largest child that ended, by the kernel's own record.
-    """
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._peak = 0
-        self._measured = -float("inf")
-
-    def measure(self, every_s: float = 0.0) -> int:
-        """The peak in bytes, looked at anew if the last look is `every_s` old."""
-        now = time.perf_counter()
-        if now - self._measured < every_s:
-            return self._peak
-        self._measured = now
-        total = 0
-        for process in (self._process, *self._process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it ended as we looked
-                total += process.memory_info().rss
-        own, ended = (
-            resource.getrusage(who).ru_maxrss * _MAXRSS_BYTES
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
-        self._peak = max(self._peak, total, own, ended)
-        return self._peak
-
-
 def _build(config: MAPPOConfig) -> MAPPO:
     for name in ("ray.rllib", "ray.tune"):
         # What they call errors are tracebacks of runners and learners that this package reports.
@@ -370,84 +328,3 @@ def _not_started(error: ray.exceptions.RayError) -> str:
         f"runners or learners could not be started ({type(error).__name__}: {lines[-1].strip()}); "
         "see --debug for where, or train with mappo.runners=0 and mappo.learners=0"
     )
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _knock(address: str) -> None:
-    """Connect to "HOST:PORT" or "ray://HOST:PORT" and hang up: Ray itself would try for minutes.
-
-    Raises:
-        OSError: nothing answers there.
-    """
-    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-
-
-@contextlib.contextmanager
-def _ray(config: MappoConfig) -> Iterator[None]:
-    """Ray for the length of a run: on this machine, or a cluster's; one that runs is used.
-
-    Raises:
-        TrainingError: the cluster cannot be reached.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's own note about devices hidden from workers without any; it has no meaning here.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    local: dict[str, Any] = {}
-    if config.ray_address is not None:
-        local = {"address": config.ray_address}
-    elif "RAY_ADDRESS" not in os.environ:
-        local = {
-            "num_cpus": max(1, config.runners + config.learners),
-            "object_store_memory": config.object_store_mb * _MEGABYTE,
-            "include_dashboard": False,
-        }
-    address = config.ray_address or os.environ.get("RAY_ADDRESS", "")
-    try:
-        _knock(address)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-    except OSError as error:  # ConnectionError is one
-        raise TrainingError(
-            f"Ray at '{address}' cannot be reached ({error}): start it there, give another "
-            "mappo.ray_address, or leave it out to run on this machine alone"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _deferred_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python delivers signals to the main thread alone
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

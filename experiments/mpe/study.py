@@ -14,11 +14,11 @@ from configs.loading import load_config
 from configs.team import TeamConfig
 from experiments.bench.report import machine
 from experiments.mpe.pace import Pace, PaceMeter
-from trainers.commands import iteration_figures
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
 from trainers.progress import TrainingProgress
 from trainers.provenance import commit, versions
+from trainers.recording import RunRecorder
 from trainers.report import replace
 from trainers.runs import CONFIG_FILE, RUN_FILE, RunFolder, new_run, resumed_run
 from trainers.team_commands import TeamResult, compare
@@ -136,15 +136,11 @@ def _folder(config: TeamConfig, path: Path) -> RunFolder:
 
 def _train(task: str, config: TeamConfig, folder: RunFolder) -> TrainResult:
     meter = PaceMeter(config)
-    began = False
+    recorder = RunRecorder(folder)
 
     def on_iteration(report: IterationReport) -> None:
-        nonlocal began
         pace = meter.figures(report.iteration)  # first: what follows is not training
-        if not began:  # a resume goes on from its checkpoint, not from the last iteration seen
-            folder.forget_after(report.iteration - 1)
-            began = True
-        folder.record(iteration_figures(report) | pace)
+        recorder.keep(report, pace)
         shown.update(report)
         meter.go_on()
 

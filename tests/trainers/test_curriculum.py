@@ -15,6 +15,7 @@ from configs.curriculum import CurriculumConfig, StageConfig
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from experiments.toy_team import AGENT_NAMES
+from tests.trainers.rays import local_ray
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.curriculum import Curriculum, stage_kwargs
 from trainers.mappo.plan import plan_training
@@ -29,15 +30,8 @@ RESTART_S = 90.0
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 def curriculum(**changes: object) -> CurriculumConfig:
@@ -137,7 +131,13 @@ def test_a_target_below_random_scores_nothing():
         scorer.score(0, {actor.name: actor.build() for actor in plan.actors})
 
 
-def test_without_baselines_a_stage_needs_a_target(tmp_path: Path):
+def test_without_baselines_a_stage_needs_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And that is told before Ray is started, which takes seconds."""
+
+    def started(config: MappoConfig) -> None:
+        pytest.fail("Ray was started for a curriculum that cannot be scored")
+
+    monkeypatch.setattr("trainers.train.ray_session", started)
     aimless = curriculum(stages=(StageConfig(name="open"),))
     with pytest.raises(TrainingError, match=r"stage 'open' of mappo\.curriculum has no target"):
         run(settings(1, curriculum=aimless), tmp_path)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 
 from configs.errors import EXIT_CODE, GrandmodelError, TrainingError
 from configs.mappo import MappoConfig
 from tests.trainers.command_line import call
+from tests.trainers.rays import local_ray
 from tests.trainers.test_train import curve, tiny
 from trainers.cli import INTERRUPTED
 from trainers.mappo import checkpoint as checkpoints
@@ -39,15 +39,8 @@ STAGGER = 6
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 def settings(iterations: int = 4, **changes: object) -> MappoConfig:

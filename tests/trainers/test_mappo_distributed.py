@@ -15,6 +15,7 @@ from configs.actors import ActorConfig
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from policies.sequential import SequentialPolicy
+from tests.trainers.rays import local_ray
 from tests.trainers.test_train import MAKE, run, same, tiny
 from tests.trainers.toy_env import ToyEnv, toy_layout
 from trainers.mappo.config import MAPPOConfig
@@ -26,15 +27,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 def test_two_learners_hold_identical_weights():

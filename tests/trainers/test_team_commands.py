@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 
 from tests.trainers.command_line import call
-from trainers import team_commands
+from tests.trainers.rays import local_ray
+from trainers import recording
 from trainers.tracking import connect
 
 GUESS = "tests.trainers.team_envs:guess"
@@ -23,16 +23,8 @@ Train = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def one_ray() -> Iterator[None]:
-    """Ray once for the module: a training uses one that already runs."""
-    ray.init(
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 @pytest.fixture
@@ -118,19 +110,19 @@ def test_an_interrupted_training_resumes_to_the_same_curve(
     whole, half = tmp_path / "whole", tmp_path / "half"
     memory = {"mappo.policy.memory": "gru", "mappo.sequence_length": 4}
     assert train(GUESS, "--output", whole, **memory)[0] == 0
-    figures = team_commands.iteration_figures
+    figures = recording.iteration_figures
 
     def stop_at_two(report: Any) -> Any:
         if report.iteration == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return figures(report)
 
-    monkeypatch.setattr(team_commands, "iteration_figures", stop_at_two)
+    monkeypatch.setattr(recording, "iteration_figures", stop_at_two)
     code, out, err = train(GUESS, "--output", half, **memory)
     assert code == 130, err
     assert f"stopped after iteration 2; go on with: grandmodel train {GUESS} --resume" in out
     assert not json.loads((half / "run.json").read_text())["finished"]
-    monkeypatch.setattr(team_commands, "iteration_figures", figures)
+    monkeypatch.setattr(recording, "iteration_figures", figures)
     code, out, err = train(GUESS, "--resume", "--output", half, **memory)
     assert code == 0, err
     assert history(half) == history(whole)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from configs.actors import ActorConfig
 from configs.mappo import CriticConfig, MappoConfig, StopConfig
+from tests.trainers.rays import local_ray
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
 from trainers.mappo.plan import CRITIC
@@ -28,15 +28,8 @@ LIVES = {"length": 10, "lives": [3, 9, 99, 5, 7]}
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 def tiny(**changes: Any) -> MappoConfig:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 from pydantic import ValidationError
 from rich.console import Console
@@ -22,6 +21,7 @@ from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig, StopConfig
 from policies.gae import generalized_advantages
 from signals.layout import Column
+from tests.trainers.rays import local_ray
 from tests.trainers.toy_env import toy_layout
 from trainers.mappo.checkpoint import (
     CheckpointMeta,
@@ -32,10 +32,10 @@ from trainers.mappo.checkpoint import (
 )
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, plan_training
+from trainers.memory import PeakMemory
 from trainers.progress import TrainingProgress
 from trainers.train import (
     IterationReport,
-    PeakMemory,
     TrainResult,
     budget_used,
     decay_progress,
@@ -64,16 +64,8 @@ def tiny(iterations: int, **changes: object) -> MappoConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    """One Ray for the module: it takes seconds to start."""
-    ray.init(
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 def run(config: MappoConfig, output: Path, **options: object) -> tuple[TrainResult, list]:

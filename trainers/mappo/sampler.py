@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import GrandmodelError, TrainingError
+from configs.places import function_at
 from policies.actor import Actor
 from signals.noise import derive_seeds
 from trainers.mappo.faces import Face, face_of
 from trainers.mappo.plan import TeamPlan
-from trainers.mappo.rollout import Decisions, EpisodeStats, Rollout
+from trainers.mappo.record import Record
+from trainers.mappo.rollout import EpisodeStats, Rollout
 
 Actors = Mapping[str, Actor]
 Reward = Callable[[Any, NDArray[np.float32]], NDArray[np.float32]]
@@ -29,24 +30,13 @@ def make_environment(make: str, num_envs: int, seed: int, kwargs: Mapping[str, A
     """Call the function `make` ("package.module:function") for a batched environment.
 
     Returns a `BatchedEnv` of one of our layers, or a `TeamEnv`.
+
+    Raises:
+        TrainingError: there is no such function, or it gives another number of environments.
     """
-    module_name, _, function_name = make.partition(":")
-    if not module_name or not function_name:
-        raise TrainingError(
-            f"environment '{make}': expected 'package.module:function', where the function "
-            "takes (num_envs, seed, **kwargs) and returns a batched environment"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise TrainingError(
-            f"environment '{make}': there is no module '{error.name}'; name an importable module"
-        ) from error
-    factory: Callable[..., Any] | None = getattr(module, function_name, None)
-    if factory is None:
-        raise TrainingError(f"environment '{make}': module '{module_name}' has no such function")
+    factory = function_at(
+        make, "environment", "takes (num_envs, seed, **kwargs) and returns a batched environment"
+    )
     env = factory(num_envs=num_envs, seed=seed, **kwargs)
     if env.num_envs != num_envs:
         raise TrainingError(
@@ -113,7 +103,7 @@ class Sampler:
         if not self._started:
             self._start(actors, explore)
         face = self.face
-        record = _Record(self.plan, self.env, actors, length, self._sequence_length)
+        record = Record(self.plan, self.env, actors, length, self._sequence_length)
         stats = EpisodeStats(steps=length * self.env.num_envs)
         for t in range(length):
             record.before(t, face, self._begins, self._memory)
@@ -150,7 +140,7 @@ class Sampler:
             self._finish(self.face.ended, unused)
 
     def _step(
-        self, actors: Actors, explore: bool, record: _Record | None = None, t: int = 0
+        self, actors: Actors, explore: bool, record: Record | None = None, t: int = 0
     ) -> None:
         """One joint decision of every environment, written into `record` at step `t`."""
         noise = None
@@ -316,92 +306,3 @@ class Sampler:
         self._lengths[:] = state["lengths"]
         self._begins[:] = state["begins"]
         self._memory = {name: torch.from_numpy(v.copy()) for name, v in state["memory"].items()}
-
-
-class _Record:
-    """The arrays of a rollout while it is sampled."""
-
-    def __init__(
-        self, plan: TeamPlan, env: Any, actors: Actors, length: int, sequence_length: int
-    ) -> None:
-        count, agents = env.num_envs, len(plan.agents)
-
-        def floats(width: int, steps: int = length) -> NDArray[np.float32]:
-            return np.empty((steps, count, width), dtype=np.float32)
-
-        def flags(width: int) -> NDArray[np.bool_]:
-            return np.empty((length, count, width), dtype=np.bool_)
-
-        self._plan = plan
-        self._env = env
-        self._sequence_length = sequence_length
-        self._decisions = {
-            actor.name: Decisions(
-                rows=floats(actor.row_width),
-                masks=flags(actor.mask_width),
-                latent=floats(actor.action_width),
-                log_prob=floats(actor.agent_count),
-                memory=floats(actors[actor.name].memory_width, -(-length // sequence_length)),
-                targets=floats(actors[actor.name].supervised),
-            )
-            for actor in plan.actors
-        }
-        self.states = floats(plan.state_width)
-        self.rewards = floats(agents)
-        self._alive, self._terminations, self._truncations = (flags(agents) for _ in range(3))
-        self._begins = np.empty((length, count), dtype=np.bool_)
-        self._cut_index = [np.empty((0, 2), dtype=np.int64)]
-        self._cut_states = [np.empty((0, plan.state_width), dtype=np.float32)]
-
-    def before(
-        self, t: int, face: Face, begins: NDArray[np.bool_], memory: Mapping[str, Tensor]
-    ) -> None:
-        """What is seen before the decision of step `t`."""
-        self.states[t] = self._plan.critic_rows(self._env, face.alive)
-        self._alive[t] = face.alive
-        self._begins[t] = begins
-        for actor in self._plan.actors:
-            into = self._decisions[actor.name]
-            into.rows[t] = self._env.rows[:, actor.rows]
-            into.masks[t] = face.masks[:, actor.masks]
-            if t % self._sequence_length == 0 and actor.name in memory:
-                into.memory[t // self._sequence_length] = memory[actor.name].numpy()
-
-    def decided(self, name: str, t: int, latent: Tensor, log_prob: Tensor) -> None:
-        """What the actor `name` chose in step `t`."""
-        into = self._decisions[name]
-        into.latent[t], into.log_prob[t] = latent.numpy(), log_prob.numpy()
-
-    def after(self, t: int, face: Face, rewards: NDArray[np.float32]) -> None:
-        """What step `t` led to, before any reset."""
-        self.rewards[t] = rewards
-        self._terminations[t], self._truncations[t] = face.terminations, face.truncations
-        for actor in self._plan.actors:
-            into = self._decisions[actor.name].targets
-            if into.shape[-1]:
-                into[t] = self._env.targets
-        truncated = face.truncations & ~face.terminations
-        cut = np.flatnonzero(truncated.any(axis=1))
-        last = t == len(self.rewards) - 1
-        if cut.size:
-            states = self._plan.critic_rows(self._env, face.alive | truncated)
-            self._cut_index.append(np.stack([np.full_like(cut, t), cut], axis=1))
-            self._cut_states.append(states[cut])
-        if last:
-            self._last_states = self._plan.critic_rows(self._env, face.alive).copy()
-
-    def rollout(self, stats: EpisodeStats) -> Rollout:
-        """What was recorded."""
-        return Rollout(
-            decisions=self._decisions,
-            states=self.states,
-            rewards=self.rewards,
-            alive=self._alive,
-            begins=self._begins,
-            terminations=self._terminations,
-            truncations=self._truncations,
-            last_states=self._last_states,
-            cut_index=np.concatenate(self._cut_index),
-            cut_states=np.concatenate(self._cut_states),
-            stats=stats,
-        )

@@ -1,0 +1,105 @@
+"""What a training holds while it runs: Ray, torch's threads, and a deferred Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import ray
+import torch
+
+from configs.errors import TrainingError
+from configs.mappo import MappoConfig
+
+_MEGABYTE = 1 << 20
+_CLIENT = "ray://"
+_KNOCK_S = 5.0
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """`count` threads of torch in this process, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def knock(address: str) -> None:
+    """Connect to "HOST:PORT" or "ray://HOST:PORT" and hang up: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
+@contextlib.contextmanager
+def ray_session(config: MappoConfig) -> Iterator[None]:
+    """Ray for the length of a run: on this machine, or a cluster's; one that runs is used.
+
+    Raises:
+        TrainingError: the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own note about devices hidden from workers without any; it has no meaning here.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    local: dict[str, Any] = {}
+    if config.ray_address is not None:
+        local = {"address": config.ray_address}
+    elif "RAY_ADDRESS" not in os.environ:
+        local = {
+            "num_cpus": max(1, config.runners + config.learners),
+            "object_store_memory": config.object_store_mb * _MEGABYTE,
+            "include_dashboard": False,
+        }
+    address = config.ray_address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        knock(address)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    except OSError as error:  # ConnectionError is one
+        raise TrainingError(
+            f"Ray at '{address}' cannot be reached ({error}): start it there, give another "
+            "mappo.ray_address, or leave it out to run on this machine alone"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python delivers signals to the main thread alone
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, remember)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
