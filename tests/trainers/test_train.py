@@ -299,7 +299,7 @@ def test_the_learners_batch_bootstraps_where_it_must():
         [rollout] = algorithm.env_runner.sample()
         learner = algorithm.learner_group._learner
         critic = learner.module["critic"].critic
-        batch, _ = learner._updater()._prepare(rollout)
+        batch, _ = learner._updater().batches.prepare(rollout)
         pairs = zip(rollout.cut_index, rollout.cut_states, strict=True)
         cuts = {tuple(index): state for index, state in pairs}
         following = []

@@ -76,7 +76,7 @@ def alone(team: Bench, kind: CriticInput) -> tuple[np.ndarray, np.ndarray, np.nd
 def found_advantages(team: Bench, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
     """(values, advantages) as the update forms them."""
     with torch.no_grad():
-        values, advantages = team.update._advantages(
+        values, advantages = team.update.batches.advantages(
             rollout, torch.from_numpy(rollout.states), torch.from_numpy(rollout.alive)
         )
     return values.numpy(), advantages.numpy()
@@ -232,7 +232,7 @@ def test_advantages_are_normalised_over_those_that_acted(normalize: str):
     team = bench(LAYOUT, settings_of(normalize_advantages=normalize), LIVES)
     rollout = team.sample()
     _, advantages = found_advantages(team, rollout)
-    batch, _ = team.update._prepare(rollout)
+    batch, _ = team.update.batches.prepare(rollout)
     for actor in team.plan.actors:
         acted = rollout.alive[..., actor.agents]
         own = advantages[..., actor.agents].astype(np.float64)
@@ -248,7 +248,7 @@ def test_the_norm_of_values_knows_the_living_alone():
     rollout = team.sample()
     _, returns, acted = alone(team, "state")
     assert not acted[..., 2].any()
-    team.update._prepare(rollout)
+    team.update.batches.prepare(rollout)
     norm, keep = team.critic.norm, team.settings.critic.value_norm_beta
     steps = 1 + team.settings.epochs * team.settings.minibatches
     old = (1 - keep) * keep ** (steps - 1) / (1 - keep**steps)  # the first step's weight by now
@@ -270,7 +270,7 @@ def test_an_agent_that_comes_late_finds_its_norm_as_new():
     team.sample()  # the episodes that run are over
     rollout = team.sample()
     _, returns, acted = alone(team, "state")
-    team.update._prepare(rollout)
+    team.update.batches.prepare(rollout)
     expected = returns[..., 2][acted[..., 2]].mean()
     assert team.critic.norm.mean[2].item() == pytest.approx(expected, rel=1e-4)
 
@@ -292,7 +292,7 @@ def test_a_team_that_all_lives_is_paid_the_mean():
     team = bench(team_layout({"walkers": ("categorical", 3)}), settings_of(reward="team", gamma=0))
     rollout = team.sample()
     with torch.no_grad():
-        values, advantages = team.update._advantages(
+        values, advantages = team.update.batches.advantages(
             rollout, torch.from_numpy(rollout.states), None
         )
     mean = rollout.rewards.mean(axis=2, keepdims=True)

@@ -38,7 +38,7 @@ def policy(**changes: Any) -> ActorConfig:
 
 def judged(team: Bench, rollout: Rollout) -> dict[str, float]:
     """The largest log ratio of any decision under the weights that took it, by actor."""
-    batch, _ = team.update._prepare(rollout)
+    batch, _ = team.update.batches.prepare(rollout)
     everything = torch.randperm(batch.units, generator=torch.Generator().manual_seed(0))
     found = {}
     for name, actor in team.actors.items():
@@ -282,7 +282,7 @@ def test_under_bfloat16_log_probabilities_are_summed_in_single_precision(
     layout = team_layout({"walkers": (kind, 3)}, masked=("walkers",) if masked else ())
     team = bench(layout, settings_of(policy=policy(**changes), sharing=sharing))
     rollout = team.sample()
-    batch, _ = team.update._prepare(rollout)
+    batch, _ = team.update.batches.prepare(rollout)
     rows = batch.draw("walkers", torch.arange(batch.units), in_time="memory" in changes)
     with torch.autocast("cpu", torch.bfloat16):
         out = team.actors["walkers"].evaluate(
