@@ -141,7 +141,7 @@ class MAPPO(PPO):
         group, limit = self.env_runner_group, self.config.sample_timeout_s
         number = self.env_runner.weights_seq_no
         asked = set(group.healthy_env_runner_ids())
-        results = group.foreach_env_runner(
+        results: list[tuple[int, list[Any], Any]] = group.foreach_env_runner(
             lambda runner: (runner.worker_index, *runner.sample_at(done, stage, number)),
             local_env_runner=False,
             timeout_seconds=limit,
