@@ -16,7 +16,6 @@ from tests.envs.teams import Broken, Scripted, Unpicklable
 from tests.trainers.toy_env import ToyEnv
 
 FOREVER_S = 3600.0
-STAGE_COLUMN = "stage"
 
 
 class FaultyEnv(ToyEnv):

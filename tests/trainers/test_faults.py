@@ -20,13 +20,16 @@ import torch
 from configs.errors import EXIT_CODE, GrandmodelError, TrainingError
 from configs.mappo import MappoConfig
 from tests.trainers.command_line import call
+from tests.trainers.faulty_env import make
 from tests.trainers.rays import local_ray
 from tests.trainers.test_train import curve, tiny
+from tests.trainers.toy_env import toy_layout
 from trainers.cli import INTERRUPTED
 from trainers.mappo import checkpoint as checkpoints
 from trainers.mappo.checkpoint import latest_checkpoint, load_actors, load_checkpoint
 from trainers.mappo.config import VECTOR, MAPPOConfig
-from trainers.mappo.plan import CRITIC, POLICY
+from trainers.mappo.plan import CRITIC, POLICY, plan_training
+from trainers.mappo.sampler import Sampler
 from trainers.mappo.update import Update
 from trainers.runs import CONFIG_FILE, HISTORY_FILE, RunFolder, load_team_run
 from trainers.train import IterationReport, TrainResult, train
@@ -205,6 +208,20 @@ def test_a_resume_without_a_saved_state_plays_episodes_that_were_not_played_yet(
     [(_, saved)] = kept["simulators"]
     assert saved["problem"] == "state_dict() raised NotImplementedError: somewhere else"
     assert any("learner" in name for name in kept["learner_group"])
+
+
+def test_a_sampler_whose_episodes_were_not_saved_begins_as_one_that_was_built_then():
+    """No return or length of an episode that is gone is counted into a new one's."""
+    plan = plan_training(toy_layout(), MappoConfig())
+    actors = {actor.name: actor.build() for actor in plan.actors}
+    before, resumed, built = (Sampler(make(4, 0, fault="unsaved"), plan, 0) for _ in range(3))
+    before.sample(actors, 3)  # in the middle of all episodes
+    resumed.load_state(before.state_dict())
+    for sampler in (resumed, built):
+        sampler.begin_at(5)
+    found, expected = (sampler.sample(actors, 20) for sampler in (resumed, built))
+    assert found.stats == expected.stats
+    assert (found.rewards == expected.rewards).all()
 
 
 @pytest.mark.parametrize(

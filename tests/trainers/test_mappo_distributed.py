@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,9 +96,11 @@ def test_a_restarted_runner_samples_anew():
         assert begun == [0]
         for actor in algorithm.env_runner_group._worker_manager.actors().values():
             ray.kill(actor, no_restart=False)
-        for _ in range(4):  # one may go by without a sample until it is back
+        for _ in range(60):  # some may go by without a sample until it is back
             with contextlib.suppress(TrainingError):
                 algorithm.train()
+                break
+            time.sleep(0.5)
         begun = algorithm.env_runner_group.foreach_env_runner(
             lambda runner: runner.simulator_state()["begun"], local_env_runner=False
         )
