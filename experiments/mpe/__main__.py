@@ -19,7 +19,7 @@ from rich.console import Console
 
 from configs.errors import EXIT_CODE, GrandmodelError
 from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, write
-from experiments.mpe.settings import ALL, FRAMES, SEEDS, TASKS, settings, tasks_named
+from experiments.mpe.settings import ALL, SEEDS, TASKS, settings, tasks_named
 from experiments.mpe.study import kept_result, seed_result
 
 OUTPUT = "runs/mpe"
@@ -71,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("task", nargs="?", default=ALL, help=f"{', '.join(TASKS)} or {ALL}")
     out.add_argument("--seeds", type=_positive, default=SEEDS, help="0 to this less one")
     out.add_argument("--only", type=int, help="train this seed alone, such as beside another")
-    out.add_argument("--frames", type=int, default=FRAMES, help="of each training")
-    out.add_argument("--episodes", type=int, help="greedy ones after it; by default the file's")
+    out.add_argument("--frames", type=int, help="of each training; by default the files'")
+    out.add_argument("--episodes", type=int, help="greedy ones after it; by default the files'")
     out.add_argument("--output", default=OUTPUT, help="where runs and results go")
     out.add_argument("--force", action="store_true", help="train finished seeds anew")
     out.add_argument(

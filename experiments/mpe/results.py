@@ -117,6 +117,7 @@ def table(results: Sequence[TaskResult]) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     out.add_column("task", no_wrap=True)
     for name in ("seed", "greedy", "random", "frames", "training", "raw", "ratio", "met"):

@@ -12,7 +12,6 @@ from configs.team import TeamConfig
 ALL = "all"
 SPREAD = "spread"
 TASKS = (SPREAD, "reference", "speaker_listener")
-FRAMES = 1_500_000
 SEEDS = 3
 
 _HERE = Path(__file__).parent
@@ -52,16 +51,20 @@ def tasks_named(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def settings(task: str, seed: int, frames: int = FRAMES, episodes: int | None = None) -> TeamConfig:
+def settings(
+    task: str, seed: int, frames: int | None = None, episodes: int | None = None
+) -> TeamConfig:
     """The settings of one training: common.yaml, then the task's own file.
 
     frames: environment steps of all its environments together. episodes: greedy ones
-    after it; None takes the file's.
+    after it. None takes the files'.
 
     Raises:
         ConfigError: a number is out of its range.
     """
-    overrides = [f"seed={seed}", f"mappo.seed={seed}", f"mappo.stop.env_steps={frames}"]
+    overrides = [f"seed={seed}", f"mappo.seed={seed}"]
+    if frames is not None:
+        overrides.append(f"mappo.stop.env_steps={frames}")
     if episodes is not None:
         overrides.append(f"play.episodes={episodes}")
     files = [_HERE / f"{name}.yaml" for name in (_COMMON, task)]
