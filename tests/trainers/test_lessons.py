@@ -74,7 +74,7 @@ def test_without_a_memory_a_cue_is_forgotten():
 
 @pytest.mark.parametrize("sharing", ["shared", "sequential"])
 def test_what_is_forbidden_is_never_chosen_and_the_best_of_the_rest_is(sharing: str):
-    found = learnt(Forbidden, 100, sharing=sharing)
+    found = learnt(Forbidden, 80, sharing=sharing)
     assert (found > 0.95 * Forbidden.horizon).all(), found
 
 
@@ -94,13 +94,13 @@ def test_a_death_is_worth_nothing_more(critic: str):
     ],
 )
 def test_numbers_are_aimed(sharing: str, policy: dict[str, Any]):
-    found = learnt(Aim, 150, policy, sharing=sharing, gamma=0.0)
+    found = learnt(Aim, 120, policy, sharing=sharing, gamma=0.0)
     missed = -found / Aim.horizon / 2  # the mean squared miss of a number; .041 in the middle
     assert (missed < 0.002).all(), missed
 
 
 def test_two_choices_are_made_at_once():
-    found = learnt(Both, 120, gamma=0.0)
+    found = learnt(Both, 100, gamma=0.0)
     assert (found > 0.97 * Both.horizon).all(), found
 
 
