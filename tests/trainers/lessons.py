@@ -132,11 +132,11 @@ class Forbidden(Lesson):
 
 
 class Last(Lesson):
-    """Choice 1 pays .3 and is the agent's end; choice 0 pays .2 in each of five steps.
+    """Choice 1 pays .3 and ends the episode for both; choice 0 pays .2 in each of five steps.
 
-    What follows a death is worth nothing. To whoever takes the value of the next state
-    for it, be that the state without the agent or the next episode's first, an early end
-    seems better than it is. The second agent is worth ten times the first.
+    What follows the end is worth nothing. To whoever takes the next episode's first value
+    for it an end at once seems best: .3 in every step. The second agent is worth ten times
+    the first.
     """
 
     horizon = 5
@@ -146,6 +146,14 @@ class Last(Lesson):
 
     def pay(self, actions: Floats) -> NDArray[Any]:
         return np.where(actions[:, :, 0] == 1, 0.3, 0.2) * np.array([1.0, 10.0])
+
+    def die(self, actions: Floats) -> Flags:
+        over = (actions[:, :, 0] == 1).any(axis=1, keepdims=True)
+        return np.broadcast_to(over, (self.num_envs, AGENTS))
+
+
+class Early(Last):
+    """The same, but each ends its own life alone, and the other goes on."""
 
     def die(self, actions: Floats) -> Flags:
         return actions[:, :, 0] == 1
