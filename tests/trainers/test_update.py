@@ -115,6 +115,17 @@ def test_the_end_of_a_rollout_is_no_end_of_a_life():
     assert ended_inside
 
 
+def test_a_reset_may_clear_the_flags_that_asked_for_it():
+    """What the sampler hands to `reset` is no array of the environment's own."""
+    team = bench(LAYOUT, settings_of())
+    rollout = team.sample()
+    rows = np.concatenate([rollout.decisions[a.name].rows for a in team.plan.actors], axis=2)
+    begun = np.argwhere(rollout.begins[1:])
+    assert len(begun)
+    for t, n in begun:
+        assert not np.array_equal(rows[t + 1, n], team.env.led[t].rows[n])
+
+
 def normalized(values: np.ndarray, acted: np.ndarray, pooled: bool) -> np.ndarray:
     """By numpy's own moments over what was acted; [T, N, A]."""
     out = np.zeros(values.shape)

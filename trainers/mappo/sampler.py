@@ -192,6 +192,7 @@ class Sampler:
         count = int(ended.sum())
         if count == 0:
             return
+        ended = ended.copy()  # it may be the environment's own array, which its reset clears
         sums = stats.episode_sums
         returns = self._returns[ended]
         found = {"return": float(returns.mean(axis=1).sum())}
