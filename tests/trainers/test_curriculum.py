@@ -164,6 +164,7 @@ def test_a_training_falls_back_and_its_runner_with_it():
         algorithm.stop()
 
 
+@pytest.mark.slow
 def test_a_resumed_curriculum_is_the_uninterrupted_one(tmp_path: Path):
     _, whole = run(settings(5), tmp_path / "whole")
     for stop in (1, 2, 3):  # inside a window, at the move, after it

@@ -34,6 +34,8 @@ from trainers.mappo.update import Update
 from trainers.runs import CONFIG_FILE, HISTORY_FILE, RunFolder, load_team_run
 from trainers.train import IterationReport, TrainResult, train
 
+pytestmark = pytest.mark.slow  # each trains several times
+
 MAKE = "tests.trainers.faulty_env:make"
 FIRST = 3  # the iteration in which things go wrong, where a test does not say another
 STEPS = 16  # of an environment per iteration, after `STAGGER` of them
