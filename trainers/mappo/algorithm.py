@@ -99,8 +99,8 @@ class MAPPO(PPO):
         sampled = time.perf_counter()
         learner = self._learn(rollouts)
         learnt = time.perf_counter()
-        # Wait for remote runners to have the weights: what they sample next must not
-        # depend on when a message arrives.
+        # Not waited for: a remote runner takes its calls in order, so it has the weights
+        # before it samples again.
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group,
             policies=[actor.name for actor in self.plan.actors],
