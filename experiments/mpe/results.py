@@ -130,7 +130,7 @@ def table(results: Sequence[TaskResult]) -> Table:
                 str(seed.seed),
                 f"{seed.greedy:.2f} ± {interval:.2f}",
                 f"{seed.random:.2f}",
-                f"{seed.frames:,}",
+                f"{seed.frames / _MILLION:.2f}M",
                 _whole(seed.pace.training),
                 _whole(seed.pace.raw),
                 _share(seed.pace.ratio),
