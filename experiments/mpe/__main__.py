@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from configs.errors import EXIT_CODE, GrandmodelError
-from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, write
+from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, verdicts, write
 from experiments.mpe.settings import ALL, SEEDS, TASKS, settings, tasks_named
 from experiments.mpe.study import kept_result, seed_result
 
@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps([found.as_dict() for found in results], indent=2))
     else:
         Console().print(table(results))
+        print(*verdicts(results), sep="\n")
     return 0
 
 

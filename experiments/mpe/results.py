@@ -120,7 +120,7 @@ def table(results: Sequence[TaskResult]) -> Table:
         padding=(0, 1, 0, 0),
     )
     out.add_column("task", no_wrap=True)
-    for name in ("seed", "greedy", "random", "frames", "training", "raw", "ratio", "met"):
+    for name in ("seed", "greedy", "random", "frames", "train", "raw", "ratio"):
         out.add_column(name, justify="right", no_wrap=True)
     for found in results:
         for seed in found.seeds:
@@ -130,11 +130,10 @@ def table(results: Sequence[TaskResult]) -> Table:
                 str(seed.seed),
                 f"{seed.greedy:.2f} ± {interval:.2f}",
                 f"{seed.random:.2f}",
-                f"{seed.frames:,}",
+                f"{seed.frames / _MILLION:.2f}M",
                 _whole(seed.pace.training),
                 _whole(seed.pace.raw),
                 _share(seed.pace.ratio),
-                "",
             )
         out.add_row(*_mean_row(found), end_section=True)
     out.caption = (
@@ -147,7 +146,6 @@ def table(results: Sequence[TaskResult]) -> Table:
 
 def _mean_row(found: TaskResult) -> list[str]:
     spread = "" if found.greedy_spread is None else f" ± {found.greedy_spread:.2f}"
-    judged = found.judged().values()
     return [
         "",
         "mean",
@@ -157,7 +155,15 @@ def _mean_row(found: TaskResult) -> list[str]:
         "",
         "",
         _share(found.pace),
-        "" if not judged else "yes" if all(judged) else "no",
+    ]
+
+
+def verdicts(results: Sequence[TaskResult]) -> list[str]:
+    """A line for each thing that must be shown."""
+    return [
+        f"{found.task}: {what}, over {len(found.seeds)} seeds: {'yes' if met else 'no'}"
+        for found in results
+        for what, met in found.judged().items()
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from configs.errors import EXIT_CODE, RegistryError
 from experiments.mpe import __main__ as command
 from experiments.mpe.pace import Pace, PaceMeter, RawEnvironment
-from experiments.mpe.results import PLOT_FILE, TaskResult, read, table
+from experiments.mpe.results import PLOT_FILE, TaskResult, read, table, verdicts
 from experiments.mpe.settings import TASKS, settings, tasks_named
 from experiments.mpe.study import SeedResult
 from trainers.mappo.config import MAPPOConfig
@@ -177,6 +177,7 @@ def test_a_target_is_met_by_the_mean_over_seeds() -> None:
     assert TaskResult("spread", found.seeds[1:]).judged()["greedy >= -10.2"] is False
     assert TaskResult("reference", found.seeds).judged() == {}
     assert table([found]).row_count == 4
+    assert verdicts([found])[1] == "spread: pace >= 0.75 of raw, over 3 seeds: no"
 
 
 def test_results_are_read_back_as_they_were() -> None:
