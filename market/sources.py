@@ -198,7 +198,7 @@ class BarSource:
         past = reference.activity_bars
         tick = config.market.tick
         self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1) / tick
-        self._activity = _trailing_activity(bars.volume, past)
+        self._activity = trailing_activity(bars.volume, past)
         self._sigma = trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
         self._day = bars.start // _NANOSECONDS_PER_DAY
         arrivals = config.market.flow.arrivals
@@ -260,7 +260,7 @@ def _trailing_mean(values: NDArray[np.float64], past: int) -> NDArray[np.float64
     return np.asarray((sums[after] - sums[first]) / np.maximum(after - first, 1))
 
 
-def _trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+def trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.float64]:
     """The level of volume before each bar, over its mean in all the past."""
     usual = _trailing_mean(volume, len(volume))
     return np.clip(_trailing_mean(volume, past) / np.maximum(usual, 1e-9), *_ACTIVITY_RANGE)
