@@ -19,10 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from market.kernels import kernel
+from market.kernels import inlined, kernel
 from market.random import PURPOSE_PATH, PURPOSE_REGIME, normal, stream_key, uniform
 
 CANDIDATES = 16
+
+
+@inlined
+def next_regime(regime: int, regimes: int, switch: float, draw: float) -> int:
+    """The regime after one step: another one with probability `switch`, all alike.
+
+    Args:
+        draw: uniform in (0, 1).
+    """
+    if draw < switch and regimes > 1:
+        return (regime + 1 + int(draw / switch * (regimes - 1))) % regimes
+    return regime
 
 
 @kernel
@@ -61,9 +73,7 @@ def regime_path(
         out[step + 1] = out[step] + drift[regime] - 0.5 * sigma * sigma + sigma * shock
         deviation[step] = sigma
         activity[step] *= busyness[regime]
-        draw = uniform(regime_key, step + 1)
-        if draw < switch and regimes > 1:
-            regime = (regime + 1 + int(draw / switch * (regimes - 1))) % regimes
+        regime = next_regime(regime, regimes, switch, uniform(regime_key, step + 1))
     return first
 
 
