@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from configs.errors import SimulatorError
 from configs.execution import ExecutionConfig
+from configs.splits import Split
 from market import book as lob
 from market.arrivals import begin_arrivals
 from market.decode import CHILD, DECISION, execution_rules
@@ -39,7 +40,7 @@ from market.random import (
     uniform,
 )
 from market.reference import refine
-from market.sources import Split, path_source
+from market.sources import path_source
 from market.state import STATE_FIELDS, Market, allocate_market
 from market.worker import observe_step, work_step
 
