@@ -87,9 +87,7 @@ class ProfileConfig(Config):
     @property
     def most(self) -> float:
         """The strength of a node that has every part in full."""
-        return (
-            self.thinness + self.most_tests + self.rejection + self.recency + self.proximity
-        )
+        return self.thinness + self.most_tests + self.rejection + self.recency + self.proximity
 
 
 class MMDConfig(Config):
@@ -125,8 +123,14 @@ class ScalingConfig(Config):
 class RegimeConfig(Config):
     """How the four-state hidden Markov model is fitted and watched."""
 
-    return_bars: PositiveInt = Field(1, description="bars over which a return is taken")
-    volatility_bars: PositiveInt = Field(1, description="bars over which volatility is measured")
+    return_bars: PositiveInt | None = Field(
+        None, description="bars over which a return is taken; null: a day's worth"
+    )
+    volatility_bars: PositiveInt | None = Field(
+        None,
+        description="bars over which volatility is measured; null: a day's worth, which evens out "
+        "the hours of the day",
+    )
     restarts: PositiveInt = 8
     iterations: PositiveInt = 200
     tolerance: PositiveFloat = Field(1e-3, description="gain in log likelihood that ends a fit")

@@ -11,6 +11,7 @@ taken anew. In between the standards stand, so that a bar costs three rows of ke
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,9 @@ from signals.bars.trend import Scalars
 from signals.bars.windows import Floats
 
 FEATURES = 4  # return, log range, volatility, log volume
-_BINS = 4096
-_FEW = 64  # values that are sorted rather than counted
+_FEW = 1024  # values that are sorted rather than narrowed down
+_SAMPLE = 1024  # values that bracket a rank, about
+_MARGIN = 64  # places of the sample to either side: four deviations of a rank
 SUMS = np.dtype(
     [
         ("count", "i8"),  # points pushed
@@ -72,9 +74,8 @@ _LOWEST = -1000.0  # exponent of two below which a kernel is nothing
 # Adding it to a whole number n leaves n + 1023, the exponent's bits of 2^n, lowest.
 _EXPONENT = 2.0**52 + 2.0**51 + 1023.0
 _MANTISSA_BITS = 52
-_C1, _C2, _C3, _C4, _C5 = (np.log(2.0) ** k / f for k, f in zip(range(1, 6), (1, 2, 6, 24, 120)))
-_C6, _C7, _C8, _C9 = (
-    np.log(2.0) ** k / f for k, f in zip(range(6, 10), (720, 5040, 40320, 362880))
+_C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = (
+    math.log(2.0) ** k / math.factorial(k) for k in range(1, 10)
 )
 
 
@@ -102,45 +103,46 @@ def decay_all(values: Floats, scale: float) -> None:
 
 @kernel
 def ranked(values: Floats, rank: int) -> float:
-    """The `rank`-th smallest value, from 0: counted into ever finer bins, not sorted."""
-    low, high = values[0], values[0]
-    for value in values:
-        low, high = min(low, value), max(high, value)
-    while low < high:
-        factor = (_BINS - 1) / (high - low)
-        counts = np.zeros(_BINS, np.int64)
+    """The `rank`-th smallest value, from 0.
+
+    A sample brackets it, one pass keeps what lies inside, and so on until few are left
+    (after Floyd and Rivest, "Expected time bounds for selection", 1975). A bracket that
+    misses is widened: the result is exact.
+    """
+    margin = _MARGIN
+    while len(values) > _FEW:
+        sample = values[:: len(values) // _SAMPLE + 1].copy()
+        sample.sort()
+        place = rank * len(sample) // len(values)
+        low = sample[place - margin] if place >= margin else -np.inf
+        high = sample[place + margin] if place + margin < len(sample) else np.inf
+        inside = np.empty(len(values))
+        below, found = 0, 0
         for value in values:
-            if low <= value and value <= high:
-                counts[int((value - low) * factor)] += 1
-        place = 0
-        while rank >= counts[place]:
-            rank -= counts[place]
-            place += 1
-        inside = np.empty(counts[place])
-        found = 0
-        for value in values:
-            if low <= value and value <= high and int((value - low) * factor) == place:
-                inside[found] = value
-                found += 1
-        if found <= _FEW:
-            inside.sort()
-            return inside[rank]
-        values = inside
-        low, high = values[0], values[0]
-        for value in values:
-            low, high = min(low, value), max(high, value)
-    return low
+            inside[found] = value
+            found += int(low <= value and value <= high)
+            below += int(value < low)
+        if rank < below or rank >= below + found:
+            margin *= 2
+            continue
+        if found == len(values):
+            break
+        rank -= below
+        values = inside[:found]
+    return np.sort(values)[rank]
 
 
 @inlined
-def _distances(points: Floats, start: int, stop: int, place: int, out: Floats) -> None:
-    """Squared distances of the point at `place` from those at start..stop - 1."""
-    a, b = points[0, place], points[1, place]
-    c, d = points[2, place], points[3, place]
-    for index in range(stop - start):
-        at = start + index
-        e, f = points[0, at] - a, points[1, at] - b
-        g, h = points[2, at] - c, points[3, at] - d
+def _distances(points: Floats, start: int, place: int, out: Floats) -> None:
+    """Squared distances of the point at `place` from those at start..start + len(out) - 1."""
+    count = len(out)
+    first, second = points[0, start : start + count], points[1, start : start + count]
+    third, fourth = points[2, start : start + count], points[3, start : start + count]
+    a, b, c, d = points[0, place], points[1, place], points[2, place], points[3, place]
+    # Over views: an index that is known to be no offset is what lets a processor take several.
+    for index in range(count):
+        e, f = first[index] - a, second[index] - b
+        g, h = third[index] - c, fourth[index] - d
         out[index] = e * e + f * f + g * g + h * h
 
 
@@ -186,7 +188,7 @@ def _refresh(state: MMDState, settings: MMDSettings) -> None:
     pairs = np.empty(size * (size - 1) // 2)
     for row in range(size):
         begin = row * (row - 1) // 2
-        _distances(state.points, start, start + row, start + row, pairs[begin : begin + row])
+        _distances(state.points, start, start + row, pairs[begin : begin + row])
     middle = ranked(pairs, (len(pairs) - 1) // 2)
     s = state.sums[0]
     s.scale = 1.0 / (2.0 * middle) if middle > 0.0 else 0.0
@@ -206,7 +208,7 @@ def _refresh(state: MMDState, settings: MMDSettings) -> None:
 def _row(state: MMDState, start: int, stop: int, place: int, row: Floats) -> Floats:
     """Kernels of the point at `place` with those at start..stop - 1, in `row`."""
     out = row[: stop - start]
-    _distances(state.points, start, stop, place, out)
+    _distances(state.points, start, place, out)
     decay_all(out, state.sums[0].scale)
     return out
 
@@ -306,6 +308,4 @@ def mmd_series(
 ) -> None:
     """Every bar of a stretch without a hole into `out` [n]."""
     for t in range(len(out)):
-        out[t] = mmd_update(
-            state, settings, opens[t], change[t], span[t], volatility[t], volume[t]
-        )
+        out[t] = mmd_update(state, settings, opens[t], change[t], span[t], volatility[t], volume[t])

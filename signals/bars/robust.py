@@ -73,7 +73,7 @@ def robust_update(state: RobustState, least: int, clip: float, value: float) -> 
         return np.nan
     ordered = state.ordered
     size = len(ordered)
-    count = min(state.ring.count[0], size)
+    count = min(state.ring.pushed[0], size)
     if count == size:
         place = _place(ordered, count, back(state.ring, size - 1))
         for index in range(place, count - 1):
@@ -96,9 +96,7 @@ def robust_update(state: RobustState, least: int, clip: float, value: float) -> 
 
 
 @kernel
-def robust_series(
-    state: RobustState, least: int, clip: float, values: Floats, out: Floats
-) -> None:
+def robust_series(state: RobustState, least: int, clip: float, values: Floats, out: Floats) -> None:
     """Every value of a stretch without a hole into `out` [n]."""
     for t in range(len(values)):
         out[t] = robust_update(state, least, clip, values[t])

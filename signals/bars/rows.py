@@ -183,7 +183,9 @@ def _score(state: RobustState, scales: Scales, value: float) -> float:
 
 
 @kernel
-def _scores(state: SlowState, scales: Scales, mmd: float, spread: float, skew: float, row: Any) -> None:
+def _scores(
+    state: SlowState, scales: Scales, mmd: float, spread: float, skew: float, row: Any
+) -> None:
     """The columns that are robust scores."""
     closes = state.closes
     row[MOMENTUM_MIDDLE] = _score(state.middle, scales, momentum(closes, MIDDLE))

@@ -18,11 +18,11 @@ class Ring(NamedTuple):
     Attributes:
         values: float64 [2n]; each value stands twice, n apart, so that the last n
             are one stretch wherever they end.
-        count: int64 [1], values pushed so far.
+        pushed: int64 [1], values pushed so far.
     """
 
     values: Floats
-    count: NDArray[np.int64]
+    pushed: NDArray[np.int64]
 
 
 def new_ring(size: int) -> Ring:
@@ -34,32 +34,32 @@ def new_ring(size: int) -> Ring:
 def push(ring: Ring, value: float) -> None:
     """Append a value; the oldest of a full ring goes."""
     size = len(ring.values) // 2
-    place = ring.count[0] % size
+    place = ring.pushed[0] % size
     ring.values[place] = value
     ring.values[place + size] = value
-    ring.count[0] += 1
+    ring.pushed[0] += 1
 
 
 @inlined
 def full(ring: Ring) -> bool:
     """Whether as many values were pushed as the ring holds."""
-    return ring.count[0] >= len(ring.values) // 2
+    return ring.pushed[0] >= len(ring.values) // 2
 
 
 @inlined
 def window(ring: Ring) -> Floats:
     """A view of the values, oldest first; fewer while fewer were pushed."""
     size = len(ring.values) // 2
-    if ring.count[0] < size:
-        return ring.values[: ring.count[0]]
-    start = ring.count[0] % size
+    if ring.pushed[0] < size:
+        return ring.values[: ring.pushed[0]]
+    start = ring.pushed[0] % size
     return ring.values[start : start + size]
 
 
 @inlined
 def back(ring: Ring, bars: int) -> float:
     """The value pushed `bars` ago, 0 being the last."""
-    return ring.values[(ring.count[0] - 1 - bars) % (len(ring.values) // 2)]
+    return ring.values[(ring.pushed[0] - 1 - bars) % (len(ring.values) // 2)]
 
 
 @kernel
