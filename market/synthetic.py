@@ -130,7 +130,8 @@ def synthetic_series(
     volume = np.maximum(np.rint(columns[-1]), 1.0)
     length = round(seconds * _NS_PER_SECOND)
     start = FIRST_STAMP + np.arange(count, dtype=np.int64) * length
-    return SyntheticSeries(_bars(start, (*prices, volume)), _frozen(regime))
+    bars = bars_of_columns(start, (*prices, volume), SOURCE)
+    return SyntheticSeries(bars, _frozen(regime))
 
 
 def _check(count: int, bar_minutes: float, tick: float, seed: int) -> None:
@@ -149,14 +150,22 @@ def _check(count: int, bar_minutes: float, tick: float, seed: int) -> None:
         )
 
 
-def _bars(start: NDArray[np.int64], columns: tuple[NDArray[np.float64], ...]) -> Bars:
+def bars_of_columns(
+    start: NDArray[np.int64], columns: tuple[NDArray[np.float64], ...], source: str
+) -> Bars:
+    """Bars that no file holds; their fingerprint is the SHA-256 of their own columns.
+
+    Args:
+        start: int64 [n], ns since 1970 UTC; made read-only.
+        columns: open, high, low, close and volume, [n] each; copied.
+    """
     digest = hashlib.sha256(start.tobytes())
     for column in columns:
         digest.update(column.tobytes())
     report = BarsReport(len(start), len(start), {}, 0, 0, 0, None)
     open_, high, low, close, volume = (_frozen(column.copy()) for column in columns)
     fingerprint = digest.hexdigest()
-    return Bars(_frozen(start), open_, high, low, close, volume, SOURCE, fingerprint, report)
+    return Bars(_frozen(start), open_, high, low, close, volume, source, fingerprint, report)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -114,6 +114,7 @@ def sharpe_term(
         eta: see `sharpe_step`.
         floor: of the variance, bp^2: a nearly flat account has no ratio to speak of.
         scale_bp: what D = 1 counts.
+        halted: whether the account stood halted when the bar began.
     """
     if bars * eta < 1.0:
         return 0.0
