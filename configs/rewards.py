@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from configs.base import Config
 
@@ -58,6 +58,10 @@ class StrategicRewardConfig(Config):
     )
     reversion_full: PositiveFloat = Field(
         2.0, description="sigmas off its mean from which on a position against it counts whole"
+    )
+
+    reversion_bars: PositiveInt = Field(
+        48, description="of the mean that deviations are taken from; their sigma grows by its root"
     )
 
     @model_validator(mode="after")

@@ -6,13 +6,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from configs.barwise import AccountConfig, BarwiseConfig
 from configs.base import Config
+from configs.market import BarReference
 from configs.rewards import StrategicRewardConfig
 from configs.signals import SignalsConfig
 from configs.splits import SplitConfig
 
 
-class SeriesConfig(Config):
-    """The bars of the built-in market, where the reference is no file of bars."""
+class SeriesConfig(SplitConfig):
+    """The bars of the built-in market, where the reference is no file of bars; their splits."""
 
     bars: PositiveInt = Field(30_000, ge=2000, description="of all splits together")
     seed: NonNegativeInt = 0
@@ -34,4 +35,12 @@ class StrategicConfig(BarwiseConfig):
     reward: StrategicRewardConfig = StrategicRewardConfig()
     signals: SignalsConfig = SignalsConfig()
     series: SeriesConfig = SeriesConfig()
-    splits: SplitConfig = SplitConfig()
+    past_bars: PositiveInt = Field(
+        46, description="whose ranges and volume say how volatile and busy the next bar will be"
+    )
+
+    @property
+    def splits(self) -> SplitConfig:
+        """How the bars are cut: the file's, or the built-in series'."""
+        reference = self.market.reference
+        return reference if isinstance(reference, BarReference) else self.series

@@ -8,10 +8,8 @@ episode's begin, after a hole in the tape, and where the price has left the ladd
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +18,7 @@ from configs.errors import SimulatorError
 from configs.execution import ChildConfig, ExecutionConfig, ParentConfig
 from configs.market import GeneratorReference
 from market.arrivals import begin_arrivals, draw_activity, renew_arrivals
-from market.bar_tape import BarTape, Tape, bar_tape, ladder_margin
+from market.bar_tape import BarTape, Tape, ladder_margin
 from market.desk import desk_at
 from market.flow import begin_metaorders
 from market.impact import begin_impact, resume_impact
@@ -28,21 +26,14 @@ from market.kernels import inlined, kernel
 from market.opening import clear_episode, open_books
 from market.own import advance
 from market.random import (
-    PURPOSE_ACTIVITY,
-    PURPOSE_ARRIVALS,
     PURPOSE_BARS,
-    PURPOSE_FLOW,
-    PURPOSE_KNOTS,
     PURPOSE_LATENCY,
-    PURPOSE_METAORDERS,
-    PURPOSE_OPENING,
-    PURPOSE_PATH,
     hash64,
     normal,
     stream_key,
 )
 from market.reference import bar_deviation, fill_knots, pinned_bridge, walk_back
-from market.state import STATE_FIELDS, Market, allocate_market
+from market.state import Market, allocate_market
 from market.thin import thin
 from market.working import WORKED, work_bar
 

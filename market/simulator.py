@@ -40,6 +40,7 @@ from market.random import (
     uniform,
 )
 from market.reference import refine
+from market.restore import market_arrays, restore_arrays
 from market.sources import path_source
 from market.state import STATE_FIELDS, Market, allocate_market
 from market.worker import observe_step, work_step
@@ -241,12 +242,12 @@ class Simulator:
             self.market, rows, actions, self.rules, self.children, self.cancels, self.decisions
         )
 
+    def _arrays(self) -> dict[str, Any]:
+        return market_arrays(self.market, STATE_FIELDS) | {"seeds": self.seeds}
+
     def state_dict(self) -> dict[str, Any]:
         """Copies of every array that the next step depends on."""
-        state: dict[str, Any] = {name: getattr(self.market, name).copy() for name in STATE_FIELDS}
-        state.update({f"books_{k}": v.copy() for k, v in self.market.books._asdict().items()})
-        state["seeds"] = self.seeds.copy()
-        return state
+        return {name: array.copy() for name, array in self._arrays().items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; nothing changes where anything does not fit.
@@ -254,20 +255,4 @@ class Simulator:
         Raises:
             SimulatorError: a field is missing or has another shape or type.
         """
-        targets = {name: getattr(self.market, name) for name in STATE_FIELDS}
-        targets.update({f"books_{k}": v for k, v in self.market.books._asdict().items()})
-        targets["seeds"] = self.seeds
-        for name, target in targets.items():
-            given = state.get(name)
-            if not isinstance(given, np.ndarray):
-                raise SimulatorError(
-                    f"simulator state: '{name}' is missing; give what state_dict() returned"
-                )
-            if given.shape != target.shape or given.dtype != target.dtype:
-                raise SimulatorError(
-                    f"simulator state: '{name}' is {given.dtype}{list(given.shape)}, expected "
-                    f"{target.dtype}{list(target.shape)}; restore into a simulator of the same "
-                    "configuration and number of episodes"
-                )
-        for name, target in targets.items():
-            target[...] = state[name]
+        restore_arrays(self._arrays(), state, "simulator")

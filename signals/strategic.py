@@ -38,9 +38,7 @@ LAST_CHOICES = tuple(
     )
     for choice in choices
 )
-ALLOWED = tuple(
-    Column(f"may_{choice.lower()}", "0 or 1", 0, 1, "account") for choice in DIRECTIONS
-)
+ALLOWED = tuple(Column(f"may_{choice.lower()}", "0 or 1", 0, 1, "account") for choice in DIRECTIONS)
 
 STATE = ACCOUNT_COLUMNS + SHARPE + LAST_CHOICES + ALLOWED
 SHARED = MATRIX + REGIMES + STATE
