@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -24,8 +24,6 @@ class LayerAECEnv(AECEnv[str, dict[str, NDArray[Any]], Any]):
     Args:
         parallel: that face: it has a `layout`, `step_joint` and `observations`, too.
     """
-
-    metadata: ClassVar[dict[str, Any]] = {"is_parallelizable": True}
 
     def __init__(self, parallel: Any) -> None:
         super().__init__()

@@ -47,6 +47,12 @@ WORKED = np.dtype(
         # Of the bar, own fills left out.
         ("volume", np.float64),  # units that others took
         ("volume_value", np.float64),  # sum of F x their units, F at the end of each slice
+        # Of the child that rests: its price (NONE where none does), what was open when it was
+        # sent, and F and own impact then.
+        ("posted", np.int64),
+        ("open_then", np.int64),
+        ("reference_then", np.float64),
+        ("impact_then", np.float64),
     ]
 )
 
@@ -73,6 +79,8 @@ def _add_fills(desk: Desk, worked: Any, filled: int, reference: float, impact: f
 @inlined
 def _take(desk: Desk, flow: Any, quantity: int, worked: Any) -> None:
     """Cross the spread for up to `quantity` by the router."""
+    if quantity <= 0:
+        return
     parent, episode = record(desk.parent), record(desk.episode)
     reference, impact = episode.reference, episode.impact
     worst = flow.ladder - 1 if parent.side == lob.BUY else 0
@@ -95,6 +103,54 @@ def _passive_price(desk: Desk, flow: Any, side: int, style: int) -> int:
     return int(own + side) if style == IMPROVE and inside else int(own)
 
 
+@inlined
+def _begin(market: Any, n: int, signed: int, style: int, blank: Any, worked: Any) -> None:
+    """A new parent order, and nothing yet of what it comes to."""
+    market.parents[n] = blank[0]
+    parent = market.parents[n]
+    parent.horizon = market.path.shape[1] - 1
+    parent.side = lob.SELL if signed < 0 else lob.BUY
+    parent.quantity = abs(signed) if style != WAIT else 0
+    parent.remaining = parent.quantity
+    parent.arrival = market.episodes[n].reference
+    worked.side, worked.quantity = parent.side, parent.quantity
+    worked.reference_value, worked.impact_value = 0.0, 0.0
+    worked.volume, worked.volume_value = 0.0, 0.0
+    worked.posted, worked.open_then = lob.NONE, parent.quantity
+    worked.reference_then, worked.impact_then = 0.0, 0.0
+
+
+@inlined
+def _due(parent: Any, style: int, step: int) -> int:
+    """Units to be taken in slice number `step`."""
+    if style == MARKET:
+        return parent.remaining
+    done = parent.quantity - parent.remaining
+    return parent.quantity * (step + 1) // parent.horizon - done
+
+
+@inlined
+def _count_rested(desk: Desk, worked: Any) -> None:
+    """Account for what has been filled at rest since the child was sent."""
+    remaining = record(desk.parent).remaining
+    filled = worked.open_then - remaining
+    _add_fills(desk, worked, filled, worked.reference_then, worked.impact_then)
+    worked.open_then = remaining
+
+
+@inlined
+def _rest(desk: Desk, flow: Any, style: int, worked: Any) -> None:
+    """Keep what is open resting where it belongs now."""
+    parent, episode = record(desk.parent), record(desk.episode)
+    price = _passive_price(desk, flow, parent.side, style)
+    if price < 0 or (price == worked.posted and parent.resting == parent.remaining):
+        return
+    cancel_all_own(desk, flow)
+    worked.reference_then, worked.impact_then = episode.reference, episode.impact
+    post(desk, flow, SMART, price, parent.remaining, _twice_mid(desk, flow))
+    worked.posted = price
+
+
 @kernel
 def work_bar(
     market: Any, n: int, signed: int, style: int, reaction: float, blank: Any, worked: Any
@@ -109,51 +165,30 @@ def work_bar(
         blank: PARENT [1], zeros.
         worked: a WORKED record, written.
     """
+    _begin(market, n, signed, style, blank, worked)
     desk, flow = desk_at(market, n), market.flow[0]
-    slices = market.path.shape[1] - 1
-    market.parents[n] = blank[0]
     parent, episode = record(desk.parent), record(desk.episode)
-    parent.horizon = slices
-    parent.side = lob.SELL if signed < 0 else lob.BUY
-    parent.quantity = abs(signed) if style != WAIT else 0
-    parent.remaining = parent.quantity
-    parent.arrival = episode.reference
-    worked.side, worked.quantity = parent.side, parent.quantity
-    worked.reference_value, worked.impact_value = 0.0, 0.0
-    worked.slippage, worked.fees = 0.0, 0.0
-    worked.volume, worked.volume_value = 0.0, 0.0
-    posted, open_before, reference, impact = lob.NONE, 0, 0.0, 0.0
-    for step in range(slices):
+    takes = style in (TWAP, MARKET)
+    for step in range(parent.horizon):
         parent.step = step
         desk.tape.count[0] = 0
         episode.buy_volume, episode.sell_volume = 0.0, 0.0
         advance(desk, flow, step * flow.step_seconds + reaction)
         renew_reference(desk, flow)
+        if not takes:
+            _count_rested(desk, worked)
         if parent.remaining > 0:
-            if style == TWAP or style == MARKET:
-                due = parent.remaining
-                if style == TWAP:
-                    done = parent.quantity - parent.remaining
-                    due = parent.quantity * (step + 1) // slices - done
-                if due > 0:
-                    _take(desk, flow, due, worked)
+            if takes:
+                _take(desk, flow, _due(parent, style, step), worked)
             else:
-                _add_fills(desk, worked, open_before - parent.remaining, reference, impact)
-                open_before = parent.remaining
-                price = _passive_price(desk, flow, parent.side, style)
-                if price >= 0 and (price != posted or parent.resting < parent.remaining):
-                    cancel_all_own(desk, flow)
-                    twice_mid = _twice_mid(desk, flow)
-                    reference, impact = episode.reference, episode.impact
-                    post(desk, flow, SMART, price, parent.remaining, twice_mid)
-                    posted = price
+                _rest(desk, flow, style, worked)
         advance(desk, flow, (step + 1) * flow.step_seconds)
         renew_reference(desk, flow)
         taken = episode.buy_volume + episode.sell_volume
         worked.volume += taken
         worked.volume_value += taken * episode.reference
-    if style == JOIN or style == IMPROVE:
-        _add_fills(desk, worked, open_before - parent.remaining, reference, impact)
+    if not takes:
+        _count_rested(desk, worked)
     _finish(desk, flow, worked)
 
 

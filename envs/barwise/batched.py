@@ -119,13 +119,9 @@ class BatchedBars:
             raise self._refusal(*divmod(refused, self.layout.action_width))
 
     def _refusal(self, row: int, position: int) -> ActionError:
-        agent = next(
-            agent
-            for index, agent in enumerate(self.layout.agents)
-            if self.layout.action_slice(index).start
-            <= position
-            < self.layout.action_slice(index).stop
-        )
+        slices = (self.layout.action_slice(index) for index in range(len(self.layout.agents)))
+        number = next(i for i, part in enumerate(slices) if part.start <= position < part.stop)
+        agent = self.layout.agents[number]
         names = ", ".join(component.name for component in agent.components)
         return ActionError(
             f"{agent.name} chose {self.arrays.actions[row, position]} in environment {row}: "

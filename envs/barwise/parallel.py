@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -31,13 +31,11 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         batch: the layer's batched form with one environment.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "is_parallelizable": True}
-
     def __init__(self, batch: BatchedBars) -> None:
         layout = batch.layout
         self.batch = batch
         self.layout = layout
-        self.metadata = {**type(self).metadata, "name": layout.env_id}
+        self.metadata = {"name": layout.env_id, "render_modes": [], "is_parallelizable": True}
         self.possible_agents = [agent.name for agent in layout.agents]
         self.agents: list[str] = []
         self.render_mode = None

@@ -303,7 +303,7 @@ def _step_row(address: int, n: int) -> None:
             arrays.choices[n, agent] = HOLD
             arrays.masked[n] += 1
     target = strategic_target(arrays.choices[n], position, arrays.decision[0], allowed)
-    signed = int(round(target * account.limit)) - account.position
+    signed = round(target * account.limit) - account.position
     held, worst = account.position, account.worst_drawdown
     deviation = _deviation(world.tape, bar, arrays.rules[0].reversion_bars)
     play_bar(world, n, signed, TWAP if signed != 0 else WAIT)
