@@ -82,14 +82,34 @@ class AgentLayout:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A run of a row's columns that holds the last `rows` bars of `columns` each, oldest first.
+
+    One step later in the same episode it has moved on by one bar.
+    """
+
+    rows: int
+    columns: int
+
+    @property
+    def width(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
 class LayerLayout:
-    """The agents of a layer in their order of acting, and the columns they share."""
+    """The agents of a layer in their order of acting, and the columns they share.
+
+    windows: a row begins with these, one after the other; what is sampled is sent to
+        learners bar by bar, and the windows are put together there.
+    """
 
     layer: str
     shared: tuple[Column, ...]
     agents: tuple[AgentLayout, ...]
     privileged: tuple[Column, ...] = ()
     version: int = 0  # of the environment; rises whenever learning could change
+    windows: tuple[Window, ...] = ()
 
     @property
     def env_id(self) -> str:

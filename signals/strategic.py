@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from signals.account import ACCOUNT_COLUMNS, AHEAD_COLUMNS, window_columns
 from signals.bars.columns import REGIME_COLUMNS, REGIME_ROWS, STRATEGIC_COLUMNS, STRATEGIC_ROWS
-from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout
+from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout, Window
 
 REGIME_PREFIX = "regime."
 
@@ -93,4 +93,8 @@ AGENTS = (
 )
 
 _VERSION = 0
-STRATEGIC = LayerLayout("strategic", SHARED, AGENTS, AHEAD_COLUMNS, _VERSION)
+WINDOWS = (
+    Window(STRATEGIC_ROWS, len(STRATEGIC_COLUMNS)),
+    Window(REGIME_ROWS, len(REGIME_COLUMNS)),
+)
+STRATEGIC = LayerLayout("strategic", SHARED, AGENTS, AHEAD_COLUMNS, _VERSION, WINDOWS)
