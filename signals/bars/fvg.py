@@ -63,9 +63,11 @@ def _age(state: FVGState, expiry: int, high: float, low: float) -> float:
     kept, mitigated = 0, 0.0
     for index in range(counts.active):
         gap = state.gaps[index]
+        if counts.bar - gap.born > expiry:
+            continue
         if low <= gap.lower if gap.side == BULL else high >= gap.upper:
             mitigated = gap.side
-        elif counts.bar - gap.born <= expiry:
+        else:
             to = state.gaps[kept]
             to.lower, to.upper, to.born, to.side = gap.lower, gap.upper, gap.born, gap.side
             kept += 1
