@@ -13,7 +13,7 @@ from configs.signals import SignalsConfig
 from experiments.bar_series import TICK, bar_series
 from experiments.bench.report import Figure
 from experiments.bench.timing import cpu_seconds
-from experiments.reference_bars import discrepancy, fair_value_gaps
+from experiments.reference_bars import GAP_COLUMNS, discrepancy, fair_value_gaps
 from market.bars import Bars
 from signals.bars import fvg
 from signals.bars.clock import read_clock
@@ -149,7 +149,7 @@ def _gaps(sizes: SignalSizes, bars: Bars) -> list[Figure]:
         fast += [cpu_seconds(ours) for _ in range(5)]
     theirs = fair_value_gaps(bars, opens, config)
     equal = all(
-        np.allclose(out[name], theirs[name], rtol=1e-9, equal_nan=True) for name in fvg.GAPS.names
+        np.allclose(out[name], theirs[name], rtol=1e-9, equal_nan=True) for name in GAP_COLUMNS
     )
     ratio = median(slow) / median(fast)
     return [

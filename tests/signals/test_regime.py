@@ -130,8 +130,9 @@ def test_states_stand_in_the_documented_order(
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
-    _, bars = simulate(600, 40, 7)
-    one, two = (fit_regimes(bars, DAY_MINUTES, QUICK) for _ in range(2))
+    _, bars = simulate(400, 40, 7)
+    few = SignalsConfig(regime=RegimeConfig(restarts=2, iterations=5))
+    one, two = (fit_regimes(bars, DAY_MINUTES, few) for _ in range(2))
     assert one == two
 
 
