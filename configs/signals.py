@@ -131,12 +131,15 @@ class RegimeConfig(Config):
         description="bars over which volatility is measured; null: a day's worth, which evens out "
         "the hours of the day",
     )
-    restarts: PositiveInt = 8
+    restarts: PositiveInt = 6
     iterations: PositiveInt = 200
     tolerance: PositiveFloat = Field(1e-3, description="gain in log likelihood that ends a fit")
-    floor: PositiveFloat = Field(1e-3, description="added to variances of standardised features")
+    persistence: NonNegativeFloat = Field(
+        1.0, description="weight of the prior that a regime lasts, as a share of the bars"
+    )
+    prior_bars: PositiveFloat = Field(10.0, description="weight of the prior of covariances")
     alarm: PositiveFloat = Field(
-        0.9, lt=1.0, description="probability that the regime has changed which raises the alarm"
+        0.95, lt=1.0, description="probability that the regime has changed which raises the alarm"
     )
     seed: int = Field(0, ge=0)
 

@@ -2,7 +2,12 @@
 
 Restarts begin at different cuts of the volatility feature into four groups: regimes
 differ first in volatility, and a start that knows this seldom ends in a poor maximum.
-The likeliest of the fits is taken. States are labelled once, on the bars of the fit:
+A range is no smaller than the move inside it, so the features are not quite jointly
+normal, and bare likelihood spends a state on that: one that is left within a bar or
+two, no regime. States are therefore fitted under a prior that they last (as in Fox et
+al., "A sticky HDP-HMM with application to speaker diarization", 2011), the most
+probable fit is taken, and its transitions alone are estimated once more without the
+prior, which would draw durations out. States are labelled once, on the bars of the fit:
 VOLATILE has the highest mean log volatility; of the other three BULL has the highest
 mean return, BEAR the lowest, SIDEWAYS is between.
 """
@@ -32,7 +37,10 @@ _VOLATILITY = FEATURES.index("log_volatility")
 _RETURN = FEATURES.index("log_return")
 _STAY = 0.95  # probability of staying in a state, at the start of a fit
 _FEWEST = 50  # bars a state, below which a fit says nothing
+# In features of variance one: so that a state that loses its bars stays a state.
+_PRIOR_VARIANCE, _PRIOR_MEAN_BARS = 0.25, 1.0
 _LIBRARY = "hmmlearn"
+_LAWS = "st"  # hmmlearn's letters for start and transition probabilities
 
 Features = NDArray[np.float64]
 
@@ -63,9 +71,10 @@ def fit_regimes(bars: Bars, bar_minutes: int, config: SignalsConfig | None = Non
         )
     best, score = _best((whole - centre) / scale, [len(part) for part in parts], settings)
     order = _labelled(best.means_)
+    transition = _law(best.transmat_[np.ix_(order, order)])
     return RegimeModel(
-        start=_tuples(_law(best.startprob_[order])),
-        transition=_tuples(_law(best.transmat_[np.ix_(order, order)])),
+        start=_tuples(_stationary(transition)),
+        transition=_tuples(transition),
         mean=_tuples(best.means_[order] * scale + centre),
         covariance=_tuples(best.covars_[order] * np.outer(scale, scale)),
         bar_minutes=bar_minutes,
@@ -110,17 +119,20 @@ def _features(
 def _best(
     features: Features, lengths: list[int], settings: RegimeConfig
 ) -> tuple[GaussianHMM, float]:
-    """The likeliest of several fits, and its log likelihood."""
+    """The most probable of several fits, its transitions let free, and its log likelihood."""
     rng = np.random.default_rng(settings.seed)
     best: GaussianHMM | None = None
     most = -np.inf
+    stay = settings.persistence * len(features) / STATES
     for restart in range(settings.restarts):
         # The first start has equal groups; the others are cut anywhere.
         inner = np.arange(1, STATES) / STATES if restart == 0 else np.sort(rng.random(STATES - 1))
         with _quiet():
             model = _started(features, inner, settings)
+            model.transmat_prior = 1.0 + stay * np.eye(STATES)
             model.fit(features, lengths)
             score = float(model.score(features, lengths))
+        score += stay * float(np.log(model.transmat_.diagonal()).sum())
         if score > most:
             best, most = model, score
     if best is None:
@@ -128,7 +140,10 @@ def _best(
             f"none of {settings.restarts} fits of the regime model has a finite likelihood: "
             "check the bars for outliers"
         )
-    return best, most
+    best.transmat_prior, best.params = 1.0, _LAWS
+    with _quiet():
+        best.fit(features, lengths)
+    return best, float(best.score(features, lengths))
 
 
 def _started(features: Features, cuts: NDArray[np.float64], settings: RegimeConfig) -> Any:
@@ -141,24 +156,27 @@ def _started(features: Features, cuts: NDArray[np.float64], settings: RegimeConf
             "model that was saved"
         ) from None
 
+    width = features.shape[1]
     model = GaussianHMM(
         STATES,
         covariance_type="full",
         n_iter=settings.iterations,
         tol=settings.tolerance,
-        min_covar=settings.floor,
+        means_weight=_PRIOR_MEAN_BARS,
+        covars_prior=settings.prior_bars * _PRIOR_VARIANCE * np.eye(width),
+        # The library takes the width off a weight before it counts as bars.
+        covars_weight=settings.prior_bars + width,
         init_params="",
     )
     volatility = features[:, _VOLATILITY]
     group = np.searchsorted(np.quantile(volatility, cuts), volatility)
-    width = features.shape[1]
     means, covariances = np.zeros((STATES, width)), np.empty((STATES, width, width))
     for state in range(STATES):
         held = features[group == state]
         # A group too small for a covariance of its own starts from that of all.
         held = held if len(held) > 10 * width else features
         means[state] = held.mean(axis=0)
-        covariances[state] = np.cov(held.T) + settings.floor * np.eye(width)
+        covariances[state] = np.cov(held.T) + _PRIOR_VARIANCE / len(held) * np.eye(width)
     model.startprob_ = np.full(STATES, 1.0 / STATES)
     leave = (1.0 - _STAY) / (STATES - 1)
     model.transmat_ = np.full((STATES, STATES), leave) + (_STAY - leave) * np.eye(STATES)
@@ -189,6 +207,16 @@ def _labelled(means: Features) -> list[int]:
 def _law(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities that sum to one, rounding taken out."""
     return np.asarray(values / values.sum(axis=-1, keepdims=True))
+
+
+def _stationary(transition: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The law that the transitions keep: what is known of a stretch before its first bar.
+
+    What a fit says of its own first bars concerns no other ones.
+    """
+    balance = np.vstack([transition.T - np.eye(STATES), np.ones(STATES)])
+    law = np.linalg.lstsq(balance, np.r_[np.zeros(STATES), 1.0], rcond=None)[0]
+    return _law(np.maximum(law, 0.0))
 
 
 def _tuples(values: Any) -> Any:

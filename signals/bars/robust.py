@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market.kernels import inlined, kernel
-from signals.bars.windows import Floats, Ring, back, new_ring, push
+from signals.bars.windows import Floats, Ring, back, new_ring, push, pushed
 
 SCALE = 1.4826  # median absolute deviations of a normal law to one standard deviation
 
@@ -73,7 +73,7 @@ def robust_update(state: RobustState, least: int, clip: float, value: float) -> 
         return np.nan
     ordered = state.ordered
     size = len(ordered)
-    count = min(state.ring.pushed[0], size)
+    count = min(pushed(state.ring), size)
     if count == size:
         place = _place(ordered, count, back(state.ring, size - 1))
         for index in range(place, count - 1):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.kernels import inlined, kernel
-from signals.bars.windows import Floats, Ring, back, deviation, full, new_ring, push
+from signals.bars.windows import Floats, Ring, back, deviation, full, new_ring, push, pushed
 
 PERCENT = 100.0
 _NEUTRAL = 50.0  # a strength index without a move
@@ -115,7 +115,7 @@ def volume_ratio_update(state: Scalars, length: int, volume: float) -> float:
 @inlined
 def momentum(closes: Ring, bars: int) -> float:
     """Percent by which the last close stands above that `bars` ago; NaN without one."""
-    if closes.pushed[0] <= bars:
+    if pushed(closes) <= bars:
         return np.nan
     return PERCENT * (back(closes, 0) / back(closes, bars) - 1.0)
 
@@ -123,7 +123,7 @@ def momentum(closes: Ring, bars: int) -> float:
 @inlined
 def acceleration(closes: Ring, bars: int) -> float:
     """The log move in percent over the last `bars` less that over the `bars` before them."""
-    if closes.pushed[0] <= 2 * bars:
+    if pushed(closes) <= 2 * bars:
         return np.nan
     now, then, before = back(closes, 0), back(closes, bars), back(closes, 2 * bars)
     return PERCENT * np.log(now * before / (then * then))

@@ -18,48 +18,58 @@ class Ring(NamedTuple):
     Attributes:
         values: float64 [2n]; each value stands twice, n apart, so that the last n
             are one stretch wherever they end.
-        pushed: int64 [1], values pushed so far.
+        at: int64 [2], where the next value goes (PLACE), values pushed so far (PUSHED).
     """
 
     values: Floats
-    pushed: NDArray[np.int64]
+    at: NDArray[np.int64]
+
+
+PLACE, PUSHED = 0, 1
 
 
 def new_ring(size: int) -> Ring:
     """An empty ring of `size` values."""
-    return Ring(np.zeros(2 * size), np.zeros(1, np.int64))
+    return Ring(np.zeros(2 * size), np.zeros(2, np.int64))
 
 
 @inlined
 def push(ring: Ring, value: float) -> None:
     """Append a value; the oldest of a full ring goes."""
     size = len(ring.values) // 2
-    place = ring.pushed[0] % size
+    place = ring.at[PLACE]
     ring.values[place] = value
     ring.values[place + size] = value
-    ring.pushed[0] += 1
+    place += 1
+    ring.at[PLACE] = place if place < size else 0
+    ring.at[PUSHED] += 1
+
+
+@inlined
+def pushed(ring: Ring) -> int:
+    """How many values were pushed."""
+    return ring.at[PUSHED]
 
 
 @inlined
 def full(ring: Ring) -> bool:
     """Whether as many values were pushed as the ring holds."""
-    return ring.pushed[0] >= len(ring.values) // 2
+    return ring.at[PUSHED] >= len(ring.values) // 2
 
 
 @inlined
 def window(ring: Ring) -> Floats:
     """A view of the values, oldest first; fewer while fewer were pushed."""
     size = len(ring.values) // 2
-    if ring.pushed[0] < size:
-        return ring.values[: ring.pushed[0]]
-    start = ring.pushed[0] % size
-    return ring.values[start : start + size]
+    if ring.at[PUSHED] < size:
+        return ring.values[: ring.at[PUSHED]]
+    return ring.values[ring.at[PLACE] : ring.at[PLACE] + size]
 
 
 @inlined
 def back(ring: Ring, bars: int) -> float:
     """The value pushed `bars` ago, 0 being the last."""
-    return ring.values[(ring.pushed[0] - 1 - bars) % (len(ring.values) // 2)]
+    return ring.values[ring.at[PLACE] + len(ring.values) // 2 - 1 - bars]
 
 
 @kernel
