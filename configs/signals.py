@@ -132,8 +132,13 @@ class RegimeConfig(Config):
         "the hours of the day",
     )
     restarts: PositiveInt = 6
+    trial_iterations: PositiveInt = Field(
+        15, description="of each restart; the likeliest then goes on to its end"
+    )
     iterations: PositiveInt = 200
-    tolerance: PositiveFloat = Field(1e-3, description="gain in log likelihood that ends a fit")
+    tolerance: PositiveFloat = Field(
+        1e-6, description="gain in log likelihood a bar that ends a fit"
+    )
     persistence: NonNegativeFloat = Field(
         1.0, description="weight of the prior that a regime lasts, as a share of the bars"
     )

@@ -5,11 +5,12 @@ differ first in volatility, and a start that knows this seldom ends in a poor ma
 A range is no smaller than the move inside it, so the features are not quite jointly
 normal, and bare likelihood spends a state on that: one that is left within a bar or
 two, no regime. States are therefore fitted under a prior that they last (as in Fox et
-al., "A sticky HDP-HMM with application to speaker diarization", 2011), the most
-probable fit is taken, and its transitions alone are estimated once more without the
-prior, which would draw durations out. States are labelled once, on the bars of the fit:
-VOLATILE has the highest mean log volatility; of the other three BULL has the highest
-mean return, BEAR the lowest, SIDEWAYS is between.
+al., "A sticky HDP-HMM with application to speaker diarization", 2011). Each start goes a
+few iterations and the most probable of them to its end (Biernacki, Celeux and Govaert,
+"Choosing starting values for the EM algorithm", 2003); its transitions alone are estimated
+once more without the prior, which would draw durations out. States are labelled once, on
+the bars of the fit: VOLATILE has the highest mean log volatility; of the other three BULL
+has the highest mean return, BEAR the lowest, SIDEWAYS is between.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ def _best(
         with _quiet():
             model = _started(features, inner, settings)
             model.transmat_prior = 1.0 + stay * np.eye(STATES)
+            model.tol = settings.tolerance * len(features)
+            model.n_iter = settings.trial_iterations
             model.fit(features, lengths)
             score = float(model.score(features, lengths))
         score += stay * float(np.log(model.transmat_.diagonal()).sum())
@@ -140,8 +143,10 @@ def _best(
             f"none of {settings.restarts} fits of the regime model has a finite likelihood: "
             "check the bars for outliers"
         )
-    best.transmat_prior, best.params = 1.0, _LAWS
+    best.n_iter = settings.iterations
     with _quiet():
+        best.fit(features, lengths)
+        best.transmat_prior, best.params = 1.0, _LAWS
         best.fit(features, lengths)
     return best, float(best.score(features, lengths))
 
@@ -160,8 +165,6 @@ def _started(features: Features, cuts: NDArray[np.float64], settings: RegimeConf
     model = GaussianHMM(
         STATES,
         covariance_type="full",
-        n_iter=settings.iterations,
-        tol=settings.tolerance,
         means_weight=_PRIOR_MEAN_BARS,
         covars_prior=settings.prior_bars * _PRIOR_VARIANCE * np.eye(width),
         # The library takes the width off a weight before it counts as bars.
