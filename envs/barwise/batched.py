@@ -137,7 +137,9 @@ class BatchedBars:
             for name, value in arrays._asdict().items()
             if isinstance(value, np.ndarray) and name not in self._constant
         }
-        found |= market_arrays(world.market, STATE_FIELDS)
+        # Under names of their own: both have `episodes`.
+        market = market_arrays(world.market, STATE_FIELDS)
+        found |= {f"market_{name}": array for name, array in market.items()}
         return found | {
             "places": world.places,
             "worked": world.worked,

@@ -36,7 +36,7 @@ def tiny(tmp_path: Path, iterations: int, **changed: Any) -> LayerTraining:
         {
             "env": {
                 "horizon_bars": 8,
-                "thinning": 40.0,
+                "thinning": 10.0,
                 "slices": 3,
                 "series": {"bars": 9_000, "embargo_bars": 0},
                 "signals": {"regime": {"restarts": 1, "iterations": 20}},
