@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from configs.base import Config
-from configs.market import MarketConfig
+from configs.market import BarReference, MarketConfig
+from configs.signals import SignalsConfig
+from configs.splits import SplitConfig
 
 _MINUTE = 60.0
 
@@ -63,5 +72,39 @@ class AccountConfig(Config):
         if list(breakers) != sorted(breakers):
             raise ValueError(
                 f"halve, quarter and halt drawdown are {breakers}, expected rising ones"
+            )
+        return self
+
+
+class SeriesConfig(SplitConfig):
+    """The bars of the built-in market, where the reference is no file of bars; their splits."""
+
+    bars: PositiveInt = Field(30_000, ge=2000, description="of all splits together")
+    seed: NonNegativeInt = 0
+
+
+class LayerConfig(BarwiseConfig):
+    """What the environments above execution share: an account, episodes of bars, their signals."""
+
+    horizon_bars: PositiveInt = Field(96, le=10_000, description="of an episode")
+    account: AccountConfig = AccountConfig()
+    signals: SignalsConfig = SignalsConfig()
+    series: SeriesConfig = SeriesConfig()
+    past_bars: PositiveInt = Field(
+        46, description="whose ranges and volume say how volatile and busy the next bar will be"
+    )
+
+    @property
+    def splits(self) -> SplitConfig:
+        """How the bars are cut: the file's, or the built-in series'."""
+        reference = self.market.reference
+        return reference if isinstance(reference, BarReference) else self.series
+
+    @model_validator(mode="after")
+    def _whole_minutes(self) -> Self:
+        if self.bar_minutes != int(self.bar_minutes):
+            raise ValueError(
+                f"bar_minutes is {self.bar_minutes:g}, expected a whole number: the signals of a "
+                "layer are computed on bars of whole minutes"
             )
         return self

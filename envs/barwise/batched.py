@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ActionError, SimulatorError
+from envs.barwise.kernels import ACCEPTED
 from market.kernels import kernel
 from market.pinned import Pinned
 from market.random import hash64
 from market.restore import market_arrays, restore_arrays
 from market.state import STATE_FIELDS
 from signals.layout import LayerLayout
-
-ACCEPTED = -1  # as the position of the first refused number
 
 
 @kernel
@@ -137,7 +136,9 @@ class BatchedBars:
             for name, value in arrays._asdict().items()
             if isinstance(value, np.ndarray) and name not in self._constant
         }
-        found |= market_arrays(world.market, STATE_FIELDS)
+        # Under names of their own: both have `episodes`.
+        market = market_arrays(world.market, STATE_FIELDS)
+        found |= {f"market_{name}": array for name, array in market.items()}
         return found | {
             "places": world.places,
             "worked": world.worked,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.barwise import LayerConfig
 from configs.errors import DataError
 from configs.market import BarReference
 from configs.splits import Split
-from configs.strategic import StrategicConfig
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.splits import SplitRange, split_range
@@ -54,7 +54,7 @@ class SlowData:
     model: RegimeModel
 
 
-def bars_of_layer(config: StrategicConfig) -> Bars:
+def bars_of_layer(config: LayerConfig) -> Bars:
     """The file's bars, or those of the built-in market.
 
     Raises:
@@ -79,38 +79,41 @@ def bars_of_layer(config: StrategicConfig) -> Bars:
     return load_bars(reference.bars)
 
 
-def slow_data(config: StrategicConfig, split: Split) -> SlowData:
+def slow_data(config: LayerConfig, split: Split) -> SlowData:
     """The data of one split; computed once for a configuration and kept.
 
     Raises:
         DataError: the split holds no episode.
     """
-    told = config.model_dump(mode="json")
-    # What the tables depend on: a change of rewards or accounts computes nothing anew.
-    parts = {name: told[name] for name in ("bar_minutes", "signals", "series", "past_bars")}
-    parts |= {"tick": told["market"]["tick"], "reference": told["market"]["reference"]}
-    parts |= {"sizes": told["market"]["flow"]}
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    tables = _tables(_Keyed(key, config))
+    tables = _tables(Keyed(data_key(config), config))
     return replace(tables, starts=_starts(tables, config, split))
 
 
+def data_key(config: LayerConfig) -> str:
+    """What tables of bars depend on: a change of rewards or accounts computes nothing anew."""
+    told = config.model_dump(mode="json")
+    parts = {name: told[name] for name in ("bar_minutes", "signals", "series", "past_bars")}
+    parts |= {"tick": told["market"]["tick"], "reference": told["market"]["reference"]}
+    parts |= {"sizes": told["market"]["flow"]}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
-class _Keyed:
+class Keyed:
     """A configuration that is told apart by its key alone."""
 
     key: str
-    config: StrategicConfig
+    config: LayerConfig
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and other.key == self.key
+        return isinstance(other, Keyed) and other.key == self.key
 
 
 @lru_cache(maxsize=4)
-def _tables(keyed: _Keyed) -> SlowData:
+def _tables(keyed: Keyed) -> SlowData:
     config = keyed.config
     bars = bars_of_layer(config)
     minutes, tick = int(config.bar_minutes), config.market.tick
@@ -133,22 +136,36 @@ def _part(bars: Bars, rows: SplitRange) -> Bars:
     return replace(bars, **cut)
 
 
-def _range(start: NDArray[np.int64], config: StrategicConfig, split: Split, source: str) -> Any:
+def _range(start: NDArray[np.int64], config: LayerConfig, split: Split, source: str) -> Any:
     least = config.horizon_bars + 1
     return split_range(split, len(start), start, config.splits, least=least, source=source)
 
 
-def _starts(tables: SlowData, config: StrategicConfig, split: Split) -> NDArray[np.int64]:
+def _starts(tables: SlowData, config: LayerConfig, split: Split) -> NDArray[np.int64]:
     """See `SlowData.starts`; `tables.starts` are the stamps of all bars here."""
     rows = _range(tables.starts, config, split, "bars")
     whole = tables.strategic.usable(STRATEGIC_ROWS) & tables.regimes.usable(REGIME_ROWS)
+    return starts_among(whole, rows.first, rows.after, config.horizon_bars, str(rows))
+
+
+def starts_among(
+    whole: NDArray[np.bool_], first: int, after: int, horizon: int, split: str
+) -> NDArray[np.int64]:
+    """Bars from `first` to before `after` at whose close an episode of `horizon` may begin.
+
+    Args:
+        whole: bool [n], bars at which windows are whole.
+
+    Raises:
+        DataError: there is none; `split` says where, for the message.
+    """
     # Decisions are taken at the closes of `horizon` bars in a row; the last plays one more.
     broken = np.concatenate([[0], np.cumsum(~whole)])
-    first = np.arange(rows.first, rows.after - config.horizon_bars)
-    found = first[broken[first + config.horizon_bars] == broken[first]]
+    starts = np.arange(first, after - horizon)
+    found = starts[broken[starts + horizon] == broken[starts]]
     if not found.size:
         raise DataError(
-            f"the {split} split ({rows}) holds no run of {config.horizon_bars} bars with whole "
-            "windows behind them; give more bars, or fewer by horizon_bars"
+            f"the split ({split}) holds no run of {horizon} bars with whole windows behind them; "
+            "give more bars, or fewer by horizon_bars"
         )
     return np.asarray(found, np.int64)

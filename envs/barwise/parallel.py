@@ -11,9 +11,10 @@ from pettingzoo import ParallelEnv
 
 from configs.errors import ActionError, nearest
 from envs.barwise.batched import BatchedBars
-from envs.barwise.spaces import column_box, observation_space, view_of
+from envs.barwise.spaces import Observer, column_box, observation_space
 from envs.faces import checked_choice, checked_seed
 
+_INTEGERS = frozenset((int, np.int64))  # what a choice is without a conversion
 Observations = dict[str, dict[str, NDArray[Any]]]
 StepResult = tuple[
     Observations,
@@ -41,10 +42,11 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         self.render_mode = None
         self.state_space = column_box(list(layout.state_columns), (layout.state_width,))
         count = range(len(layout.agents))
-        self._views = [view_of(layout, index) for index in count]
+        self._observer = Observer(layout)
         self._observation_spaces = [observation_space(layout, index) for index in count]
         self._action_spaces = [spaces.Discrete(len(a.components)) for a in layout.agents]
-        self._nothing_chosen = np.zeros(layout.upstream_width, np.float32)
+        self._counts = [(a.name, len(a.components)) for a in layout.agents]
+        self._joint = np.zeros((1, layout.action_width), np.float32)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's matrix, state, mask and `upstream`; the same object each time."""
@@ -76,6 +78,20 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         """
         if not self.agents:
             raise ActionError("step() after the episode's end; call reset() first")
+        joint = self._joint[0]
+        if len(actions) == len(self._counts):
+            for index, (name, count) in enumerate(self._counts):
+                choice: Any = actions.get(name)
+                if type(choice) not in _INTEGERS or not 0 <= choice < count:
+                    break
+                joint[index] = choice
+            else:
+                return self.step_joint(self._joint)
+        # The longer way converts what is given, or says what is wrong with it.
+        return self.step_joint(self._checked(actions))
+
+    def _checked(self, actions: dict[str, Any]) -> NDArray[np.float32]:
+        """The joint row [1, agents] of `actions`; errors as of `step`."""
         for name in actions:
             self._number(name)
         joint = np.zeros((1, self.layout.action_width), np.float32)
@@ -86,13 +102,13 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
                     f"{', '.join(self.possible_agents)}"
                 )
             joint[0, index] = checked_choice(self.layout.agents[index], actions[name])
-        return self.step_joint(joint)
+        return joint
 
     def step_joint(self, action: NDArray[np.float32]) -> StepResult:
         """`step` on a joint row [1, agents]."""
         self.batch.step(action)
         names, batch = self.possible_agents, self.batch
-        ended = bool(batch.terminations[0])
+        ended = bool(batch.terminations.item(0))
         terms = dict(zip(batch.reward_term_names, batch.reward_terms[0].tolist(), strict=True))
         infos: dict[str, dict[str, Any]] = {name: {"reward_terms": terms} for name in names}
         if ended:
@@ -101,7 +117,7 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
             for info in infos.values():
                 info["episode"] = episode
             self.agents = []
-        reward = float(batch.rewards[0, 0])
+        reward = float(batch.rewards.item(0))
         return (
             self.observations(),
             dict.fromkeys(names, reward),
@@ -112,11 +128,7 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
 
     def observations(self) -> Observations:
         """What every agent sees now."""
-        row, nothing = self.batch.rows[0], self._nothing_chosen
-        return {
-            name: view.observe(row, nothing)
-            for name, view in zip(self.possible_agents, self._views, strict=True)
-        }
+        return self._observer.observe(self.batch.rows)
 
     def state(self) -> NDArray[np.float32]:
         """float32 [state width]: shared columns, own columns, privileged ones."""

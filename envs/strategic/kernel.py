@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.strategic import StrategicConfig
-from market.account import ACCOUNT, allowed_share, breakers, open_account, settle
+from envs.barwise.kernels import (
+    ACCEPTED,
+    allowed_now,
+    copy_window,
+    first_refused,
+    result_metrics,
+    write_metrics,
+)
+from market.account import ACCOUNT, breakers, open_account, settle
 from market.bar_tape import BarTape, Tape
 from market.barwise import Barwise, allocate_barwise, begin_episode, play_bar, usual_bar_volume
 from market.kernels import inlined, kernel
@@ -23,11 +31,7 @@ from rewards.composition import composed
 from signals.account import write_account, write_ahead
 from signals.strategic import MATRIX, REGIMES, STRATEGIC
 
-METRICS = (
-    "return_bp", "reward", *(f"reward_{term}" for term in reward.TERMS), "costs_bp", "fees_bp",
-    "turnover", "exposure", "worst_drawdown_bp", "halted", "masked", "steps",
-)  # fmt: skip
-ACCEPTED = -1  # as the position of the first refused number
+METRICS = result_metrics(reward.TERMS)
 
 _TERMS = len(reward.TERMS)
 _WIDTH = STRATEGIC.action_width
@@ -180,32 +184,14 @@ def pin_step_arrays(arrays: StepArrays) -> Pinned:
 
 
 @inlined
-def _copy_window(table: Any, bar: int, width: int, out: Any, at: int) -> int:
-    """Write the last `width` numbers of `table` up to row `bar`; the place after them."""
-    columns = table.shape[1]
-    first = (bar + 1) * columns - width
-    flat = table.reshape(-1)
-    out[at : at + width] = flat[first : first + width]
-    return at + width
-
-
-@inlined
-def _allowed(arrays: Any, n: int) -> float:
-    """Share of the limit that may be held after the next bar: none once it is the last."""
-    if arrays.world.places[n].bar >= arrays.last_bars[n]:
-        return 0.0
-    return allowed_share(arrays.accounts[n], arrays.breakers[0])
-
-
-@inlined
 def _observe(arrays: Any, n: int) -> None:
     """Write row and state of episode `n`, in the order of `signals.strategic`."""
     state, row, account = arrays.states[n], arrays.rows[n], arrays.accounts[n]
     bar, rules = arrays.world.places[n].bar, arrays.rules[0]
     # At the close of the bar before.
-    at = _copy_window(arrays.strategic, bar - 1, _MATRIX, state, 0)
-    at = _copy_window(arrays.regimes, bar - 1, _REGIMES, state, at)
-    allowed = _allowed(arrays, n)
+    at = copy_window(arrays.strategic, bar - 1, _MATRIX, state, 0)
+    at = copy_window(arrays.regimes, bar - 1, _REGIMES, state, at)
+    allowed = allowed_now(arrays, n)
     left = (arrays.last_bars[n] - bar + 1) / rules.horizon
     at = write_account(account, arrays.breakers[0].halt, allowed, left, state, at)
     mean = arrays.sharpe[n, 0]
@@ -294,7 +280,7 @@ def _step_row(address: int, n: int) -> None:
     arrays = _arrays_at(address)
     world, account = arrays.world, arrays.accounts[n]
     action, bar = arrays.actions[n], world.places[n].bar
-    allowed = _allowed(arrays, n)
+    allowed = allowed_now(arrays, n)
     position = account.position / account.limit
     for agent in range(_AGENTS):
         arrays.choices[n, agent] = action[agent]
@@ -313,41 +299,8 @@ def _step_row(address: int, n: int) -> None:
     _pay(arrays, n, worst, held, deviation)
     arrays.terminations[n] = bar >= arrays.last_bars[n]
     if arrays.terminations[n]:
-        _write_metrics(arrays, n)
+        write_metrics(arrays, n, _DIRECTIONAL)
     _observe(arrays, n)
-
-
-@inlined
-def _write_metrics(arrays: Any, n: int) -> None:
-    """The finished episode's metrics, in the order of METRICS."""
-    account, out = arrays.accounts[n], arrays.episode_metrics[n]
-    bars = arrays.world.places[n].played
-    out[0] = _BP * (account.equity - account.initial) / account.initial
-    paid = 0.0
-    for term in range(_TERMS):
-        paid += arrays.term_sums[n, term]
-        out[2 + term] = arrays.term_sums[n, term]
-    out[1] = paid
-    at = 2 + _TERMS
-    out[at] = _BP * account.all_costs / account.initial
-    out[at + 1] = _BP * account.all_fees / account.initial
-    out[at + 2] = account.all_turnover / bars
-    out[at + 3] = account.exposure / bars
-    out[at + 4] = _BP * account.worst_drawdown
-    out[at + 5] = account.halted
-    out[at + 6] = arrays.masked[n] / (bars * _DIRECTIONAL)
-    out[at + 7] = bars
-
-
-@inlined
-def _first_refused(action: Any) -> int:
-    """Position of the first number that is no choice, or ACCEPTED."""
-    for position in range(_WIDTH):
-        # A comparison with NaN is false, so that one test covers range and finiteness.
-        inside = 0.0 <= action[position] <= _CHOICES - 1
-        if not inside or action[position] != int(action[position]):
-            return position
-    return ACCEPTED
 
 
 @kernel
@@ -359,7 +312,7 @@ def step_rows(address: int) -> int:
     arrays = _arrays_at(address)
     for n in range(len(arrays.terminations)):
         if not arrays.terminations[n]:
-            position = _first_refused(arrays.actions[n])
+            position = first_refused(arrays.actions[n], _CHOICES)
             if position != ACCEPTED:
                 return n * _WIDTH + position
     for n in range(len(arrays.terminations)):
