@@ -42,8 +42,18 @@ def tiny_book() -> list[Figure]:
 def tiny_envs() -> list[Figure]:
     pytest.importorskip("pettingzoo", reason="the environments need the `train` extra")
     from experiments.bench.envs import EnvSizes, figures
+    from experiments.bench.layers import LayerSizes
 
-    return figures(EnvSizes(steps=90, repeats=1, batch=3, batch_steps=5, reference_messages=500))
+    return figures(
+        EnvSizes(
+            steps=90,
+            repeats=1,
+            batch=3,
+            batch_steps=5,
+            reference_messages=500,
+            layers=LayerSizes(steps=70, repeats=1, bars=3000),
+        )
+    )
 
 
 def tiny_signals() -> list[Figure]:
@@ -79,6 +89,10 @@ def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict
                 "execution_batched3_steps_per_s",
                 "execution_messages_per_step",
                 "execution_step_without_messages_us",
+                "tactical_steps_per_s_1msg_per_s",
+                "tactical_messages_per_step",
+                "strategic_steps_per_s_1msg_per_s",
+                "strategic_messages_per_step",
             ],
         ),
         (
