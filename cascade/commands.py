@@ -24,10 +24,11 @@ from configs.loading import load_config
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
+from signals.tactical import TACTICAL
 
 LAYOUTS: dict[str, LayerLayout] = {EXECUTION.layer: EXECUTION}
 # Layers that are trained and exported, and for which nothing here computes rows yet.
-UNDECIDED = (STRATEGIC.layer,)
+UNDECIDED = (STRATEGIC.layer, TACTICAL.layer)
 _ENV_PREFIX = "env."
 
 

@@ -15,13 +15,14 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config, preset_files, shipped
 from configs.mappo import MappoConfig
 from configs.strategic import StrategicConfig
+from configs.tactical import TacticalConfig
 from configs.tracking import TrackingConfig
 from configs.yaml_text import read_document
 
 # RLlib seeds numpy's 32 bits with this plus a worker's number.
 MAX_SEED = (1 << 31) - 1
 
-Environment = ExecutionConfig | StrategicConfig
+Environment = ExecutionConfig | StrategicConfig | TacticalConfig
 
 
 class LayerTraining(Config):
@@ -65,8 +66,16 @@ class StrategicTraining(LayerTraining):
     env: StrategicConfig = StrategicConfig()
 
 
+class TacticalTraining(LayerTraining):
+    """Of the tactical layer."""
+
+    layer: Literal["tactical"] = "tactical"
+    env: TacticalConfig = TacticalConfig()
+
+
 TRAININGS: Mapping[str, type[LayerTraining]] = {
     "strategic": StrategicTraining,
+    "tactical": TacticalTraining,
     "execution": TrainConfig,
 }
 

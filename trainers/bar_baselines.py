@@ -1,8 +1,9 @@
-"""Simple rules as policies of `strategic_v0`, each with full conviction.
+"""Simple rules as policies of `strategic_v0` and `tactical_v0`.
 
 They see what the agents see and act through the same joint actions, so they pay what the
-agents pay: toward the position that a rule wants, all directional agents BUY (or SELL) until
-it is reached, the coordinator backing one of them, which is the fastest move there is.
+agents pay. A rule of the strategic layer acts with full conviction: toward the position that
+it wants, all directional agents BUY (or SELL) until it is reached, the coordinator backing
+one of them, which is the fastest move there is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from signals.strategic import (
     STAND_ASIDE,
     STRATEGIC,
 )
+from signals.tactical import (
+    CHOICES,
+    EXECUTION_AGENT,
+    RISK_AGENT,
+    SHARES,
+    TACTICAL,
+    TACTICAL_AGENT,
+    TILTS,
+)
 
+_Rows = NDArray[np.float32]
 _COLUMN = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
 _AGENT = {agent.name: index for index, agent in enumerate(STRATEGIC.agents)}
 _MAY = {BUY: _COLUMN["may_buy"], SELL: _COLUMN["may_sell"]}
@@ -48,7 +59,7 @@ class DirectionBaseline:
         """Begin `rows` episodes: nothing is remembered."""
         del rows
 
-    def act(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, rows: _Rows) -> _Rows:
         """float32 [N, row width] to [N, action width]."""
         side = np.full(len(rows), float(self.side), np.float32)
         if self.column is not None:
@@ -78,4 +89,46 @@ def strategic_baselines() -> dict[str, DirectionBaseline]:
         "flat": DirectionBaseline(side=0),
         "momentum": DirectionBaseline("momentum_50"),
         "mean_reversion": DirectionBaseline("nwrqk_value"),
+    }
+
+
+_PLAN_COLUMN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
+_PLAN_AGENT = {agent.name: index for index, agent in enumerate(TACTICAL.agents)}
+# What is chosen where a choice is not allowed: what the environment would make of it.
+_INSTEAD = {TACTICAL_AGENT: "HOLD", RISK_AGENT: "NONE", EXECUTION_AGENT: "TWAP"}
+
+
+@dataclass(frozen=True)
+class PlanBaseline:
+    """The strategic target without a tilt, a share of it, worked in one style."""
+
+    share: str
+    style: str
+
+    def reset(self, rows: int) -> None:
+        """Begin `rows` episodes: nothing is remembered."""
+        del rows
+
+    def act(self, rows: _Rows) -> _Rows:
+        """float32 [N, row width] to [N, action width]."""
+        action = np.empty((len(rows), TACTICAL.action_width), np.float32)
+        wanted = {TACTICAL_AGENT: TILTS[0], RISK_AGENT: self.share, EXECUTION_AGENT: self.style}
+        for agent, choice in wanted.items():
+            may = rows[:, _PLAN_COLUMN[f"may_{agent}_{choice.lower()}"]] > 0.0
+            chosen, instead = (CHOICES[agent].index(name) for name in (choice, _INSTEAD[agent]))
+            action[:, _PLAN_AGENT[agent]] = np.where(may, chosen, instead)
+        return action
+
+
+def tactical_baselines() -> dict[str, PlanBaseline]:
+    """The rules by name.
+
+    market_at_open, twap: the strategic target as it is, traded at the bar's begin or over
+    it. flat: none of it. The strategic layer alone works its target by TWAP: twap is both.
+    """
+    whole, none = SHARES[-1], SHARES[0]
+    return {
+        "twap": PlanBaseline(whole, "TWAP"),
+        "market_at_open": PlanBaseline(whole, "MARKET"),
+        "flat": PlanBaseline(none, "TWAP"),
     }

@@ -6,7 +6,7 @@ A new layer takes a class in `configs.train`, a file in configs/layers and an en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -18,10 +18,11 @@ from envs.batched import BatchedEnv
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
-from trainers.bar_baselines import strategic_baselines
+from signals.tactical import TACTICAL
+from trainers.bar_baselines import strategic_baselines, tactical_baselines
 from trainers.baselines import execution_baselines
 from trainers.evaluate import Actor
-from trainers.objective import RETURN, SHORTFALL, Objective
+from trainers.objective import RETURN, SHORTFALL, Figure, Objective
 
 
 class LayerEnv(BatchedEnv, Protocol):
@@ -96,7 +97,22 @@ def _regime_model(env: Any) -> dict[str, Callable[[Path], None]]:
     return {REGIME_MODEL_FILE: env.data.model.save}
 
 
-_LEARNING = ("quality", "entropy", "kl", "explained_variance")
+_LEARNING = ("entropy", "kl", "explained_variance")
+_RESULT = (
+    ("reward", "reward", "{:.2f}"),
+    ("return_bp", "return", "{:+.2f} bp"),
+    ("costs_bp", "costs", "{:.2f} bp"),
+    ("turnover", "turnover", "{:.3f}"),
+    ("exposure", "exposure", "{:.0%}"),
+)
+_RESULT_CURVES = (
+    "return_bp",
+    "costs_bp",
+    "turnover",
+    "exposure",
+    "worst_drawdown_bp",
+    "masked",
+)
 
 _EXECUTION = Layer(
     layout=EXECUTION,
@@ -105,7 +121,7 @@ _EXECUTION = Layer(
     baselines=lambda env, told: execution_baselines(env, told.passive_slice_steps),
     objective=SHORTFALL,
     shown=(("return", "return", "{:.2f}"), ("shortfall_bp", "shortfall", "{:.2f} bp")),
-    curves=("return", "reward_shortfall", "reward_risk", "shortfall_bp", *_LEARNING),
+    curves=("return", "reward_shortfall", "reward_risk", "shortfall_bp", "quality", *_LEARNING),
     next_command="grandmodel decide --layer execution --models {models}",
 )
 
@@ -114,13 +130,7 @@ _STRATEGIC = Layer(
     make="envs.strategic:make_batched",
     baselines=lambda env, told: strategic_baselines(),
     objective=RETURN,
-    shown=(
-        ("reward", "reward", "{:.2f}"),
-        ("return_bp", "return", "{:+.2f} bp"),
-        ("costs_bp", "costs", "{:.2f} bp"),
-        ("turnover", "turnover", "{:.3f}"),
-        ("exposure", "exposure", "{:.0%}"),
-    ),
+    shown=_RESULT,
     curves=(
         "reward",
         "reward_equity",
@@ -128,18 +138,38 @@ _STRATEGIC = Layer(
         "reward_turnover",
         "reward_sharpe",
         "reward_reversion",
-        "return_bp",
-        "costs_bp",
-        "turnover",
-        "exposure",
-        "worst_drawdown_bp",
-        "masked",
-        *_LEARNING[1:],
+        *_RESULT_CURVES,
+        *_LEARNING,
     ),
     companions=_regime_model,
-    next_command="grandmodel train strategic --seed 1  (does it hold for another seed?)",
+    next_command="grandmodel train tactical",
+)
+
+_TACTICAL = Layer(
+    layout=TACTICAL,
+    make="envs.tactical:make_batched",
+    baselines=lambda env, told: tactical_baselines(),
+    objective=replace(
+        RETURN,
+        figures=(*RETURN.figures, Figure("stopped", "stopped", ".2f")),
+        caption=f"twap: the strategic layer alone; {RETURN.caption}; stopped: bars an episode "
+        "closed by a stop",
+    ),
+    shown=_RESULT,
+    curves=(
+        "reward",
+        "reward_equity",
+        "reward_entry",
+        "reward_limit",
+        *_RESULT_CURVES,
+        "stopped",
+        "taken",
+        "waited",
+        *_LEARNING,
+    ),
+    next_command="grandmodel train execution",
 )
 
 LAYERS: Mapping[str, Layer] = MappingProxyType(
-    {layer.name: layer for layer in (_STRATEGIC, _EXECUTION)}
+    {layer.name: layer for layer in (_STRATEGIC, _TACTICAL, _EXECUTION)}
 )

@@ -47,6 +47,11 @@ class BatchedTactical(BatchedBars):
         pinned = pin_step_arrays(arrays)
         super().__init__(TACTICAL, METRICS, pinned, _CONSTANT, begin_rows, step_rows, TERMS, seed)
 
+    @property
+    def data_fingerprint(self) -> str:
+        """What the bars come from: a hash of the file's, or of the generator's settings."""
+        return self.data.fingerprint
+
 
 def make_batched(
     num_envs: int,

@@ -14,6 +14,7 @@ from trainers.mappo.unseen import refuse_unseen_split
 
 METRICS = {
     "strategic": "envs.strategic.kernel",
+    "tactical": "envs.tactical.kernel",
     "execution": "envs.execution.kernel",
 }
 
