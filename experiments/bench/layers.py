@@ -109,5 +109,5 @@ def _choice(
 ) -> int:
     mask = seen.get("action_mask")
     if mask is None:
-        return int(rng.integers(env.action_space(agent).n))  # type: ignore[attr-defined]
+        return int(rng.integers(env.action_space(agent).n))
     return int(rng.choice(np.flatnonzero(mask)))
