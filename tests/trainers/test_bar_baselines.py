@@ -1,4 +1,4 @@
-"""Simple rules of the strategic layer: which side they take, and how they get there."""
+"""Simple rules of the layers above execution: what they want, and how they get there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from signals.strategic import (
     STAND_ASIDE,
     STRATEGIC,
 )
-from trainers.bar_baselines import strategic_baselines
+from signals.tactical import CHOICES, TACTICAL
+from trainers.bar_baselines import strategic_baselines, tactical_baselines
 
 COLUMN = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
 AGENTS = [agent.name for agent in STRATEGIC.agents]
@@ -80,3 +81,32 @@ def test_rules_read_the_newest_bar_alone() -> None:
     }
     for baseline in ("momentum", "mean_reversion"):
         assert choices(baseline, **older) == moves(HOLD)
+
+
+TACTICAL_COLUMN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
+
+
+def plan(baseline: str, *forbidden: str) -> dict[str, str]:
+    """The choices of a tactical rule by agent, where all but `forbidden` may be chosen."""
+    rows = np.zeros((1, TACTICAL.row_width), np.float32)
+    for name, index in TACTICAL_COLUMN.items():
+        rows[0, index] = float(name.startswith("may_") and name not in forbidden)
+    action = tactical_baselines()[baseline].act(rows)
+    return {
+        agent.name: CHOICES[agent.name][int(number)]
+        for agent, number in zip(TACTICAL.agents, action[0], strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("baseline", "share", "style"),
+    [("twap", "WHOLE", "TWAP"), ("market_at_open", "WHOLE", "MARKET"), ("flat", "NONE", "TWAP")],
+)
+def test_the_tactical_rules_take_the_strategic_target_in_one_style(
+    baseline: str, share: str, style: str
+) -> None:
+    wanted = {"tactical_agent": "HOLD", "risk_agent": share, "execution_agent": style}
+    assert plan(baseline) == wanted
+    # A bar that must close flat: what the environment would make of a masked choice.
+    closing = plan(baseline, "may_risk_agent_whole")
+    assert closing == {**wanted, "risk_agent": "NONE"}

@@ -1,4 +1,4 @@
-"""The strategic layer trained on a tiny budget: run, table, artefact, resume, decide."""
+"""The layers above execution trained on a tiny budget: run, table, artefact, resume, decide."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from cascade.artefact import load_artefact
 from cascade.commands import DecideRequest, run_decide
 from configs.errors import ArtefactError, ConfigError, RegistryError
 from configs.tracking import URI_VARIABLE
-from configs.train import LayerTraining, StrategicTraining
+from configs.train import TRAININGS, LayerTraining
 from signals.regime import RegimeModel
 from signals.strategic import STRATEGIC
+from signals.tactical import TACTICAL
 from tests.trainers.test_commands import play
 from trainers.layers import REGIME_MODEL_FILE
 from trainers.runs import load_run, new_run, resumed_run
@@ -31,16 +32,21 @@ BASELINES = ("buy_and_hold", "flat", "momentum", "mean_reversion")
 pytestmark = pytest.mark.slow
 
 
-def tiny(tmp_path: Path, iterations: int, **changed: Any) -> LayerTraining:
-    return StrategicTraining.model_validate(
+STRATEGIC_ENV = {
+    "horizon_bars": 8,
+    "slices": 3,
+    "series": {"bars": 9_000, "embargo_bars": 0},
+    "signals": {"regime": {"restarts": 1, "iterations": 20}},
+}
+TACTICAL_ENV = {"horizon_bars": 8, "slices": 3, "series": {"bars": 9_000}}
+
+
+def tiny(
+    tmp_path: Path, iterations: int, layer: str = "strategic", **changed: Any
+) -> LayerTraining:
+    return TRAININGS[layer].model_validate(
         {
-            "env": {
-                "horizon_bars": 8,
-                "thinning": 10.0,
-                "slices": 3,
-                "series": {"bars": 9_000, "embargo_bars": 0},
-                "signals": {"regime": {"restarts": 1, "iterations": 20}},
-            },
+            "env": {"strategic": STRATEGIC_ENV, "tactical": TACTICAL_ENV}[layer],
             "mappo": {
                 "policy": {"hidden": [8]},
                 "critic": {"hidden": [8]},
@@ -56,7 +62,7 @@ def tiny(tmp_path: Path, iterations: int, **changed: Any) -> LayerTraining:
                 "batch_size": 16,
                 "bootstrap_samples": 100,
                 "parity_rows": 32,
-                "reference": ["buy_and_hold"],
+                "reference": [{"strategic": "buy_and_hold", "tactical": "twap"}[layer]],
             },
             "tracking": {
                 "uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
@@ -125,6 +131,25 @@ def test_a_training_leaves_a_run_a_champion_and_its_regime_model(tmp_path: Path)
     beside.write_text(beside.read_text() + " ")
     with pytest.raises(ArtefactError, match=r"regime_model\.json is damaged or was replaced"):
         load_artefact(folder.artefact, STRATEGIC)
+
+
+def test_the_tactical_layer_is_judged_against_its_styles(tmp_path: Path) -> None:
+    config = tiny(tmp_path, 2, "tactical", tracking={"enabled": False})
+    folder = new_run(config, None)
+    said = play(config, folder)
+    for name in ("policy <-", "twap", "market_at_open", "flat", "stopped", "best baseline"):
+        assert name in said
+    manifest = load_artefact(folder.artefact, TACTICAL).manifest
+    assert manifest.env_id == "tactical_v0" and manifest.files == {}
+    report = json.loads((folder.report / "evaluation.json").read_text())
+    costs = {name: told["metrics"]["costs_bp"] for name, told in report["policies"].items()}
+    assert costs["flat"] == 0.0 and costs["market_at_open"] > 0.0 and costs["twap"] > 0.0
+    with pytest.raises(RegistryError, match="works for the layer execution only, got 'tactical'"):
+        run_decide(
+            DecideRequest("execution", str(folder.artefact), tracking_uri="sqlite:///none.db"),
+            Console(file=io.StringIO()),
+            as_json=False,
+        )
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
