@@ -1,6 +1,8 @@
 """What share of the optimum MAPPO reaches on markets whose best policy is known.
 
-    python -m experiments.analytic [ar1|regime|almgren_chriss|neutral|oracle|random_walk|all]
+    python -m experiments.analytic [TASK|all]
+
+Tasks: ar1, ar1_cost, regime, almgren_chriss, neutral, oracle, random_walk.
 
 Trains by the YAML files beside this one, a folder each seed under OUTPUT, and plays whole
 episodes by the actors' modes beside the best policy, on the same chance. Finished seeds are

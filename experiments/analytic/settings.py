@@ -15,7 +15,7 @@ from configs.loading import load_config
 from configs.mappo import MappoConfig
 
 ALL = "all"
-TASKS = ("ar1", "regime", "almgren_chriss", "neutral", "oracle", "random_walk")
+TASKS = ("ar1", "ar1_cost", "regime", "almgren_chriss", "neutral", "oracle", "random_walk")
 SEEDS = 3
 
 _HERE = Path(__file__).parent
@@ -65,6 +65,7 @@ class Target:
 
 TARGETS = {
     "ar1": Target("share", 0.90, "share of the optimum"),
+    "ar1_cost": Target("share", 0.90, "share of the optimum"),
     "regime": Target("share", 0.85, "share of the Bayes filter's optimum"),
     "almgren_chriss": Target("gap_share", 0.90, "share of the way from TWAP to the optimum"),
     "neutral": Target("excess_cost", 0.02, "cost above TWAP's, over TWAP's (lambda 0)"),

@@ -12,11 +12,13 @@ from configs.analytic import AnalyticConfig
 from configs.errors import EXIT_CODE, RegistryError
 from configs.mappo import MappoConfig
 from envs.analytic import make_batched
+from envs.analytic.kernel import METRICS
 from experiments.analytic import __main__ as command
 from experiments.analytic.playing import play, share_of
 from experiments.analytic.policies import TablePolicy, best, rules_of, twap
 from experiments.analytic.results import TaskResult, table, verdicts
 from experiments.analytic.settings import TARGETS, TASKS, JudgingConfig, settings, tasks_named
+from experiments.analytic.steady import steady
 from experiments.analytic.study import Judge, SeedResult, solution_of
 
 TINY = JudgingConfig(episodes=256, bootstrap_samples=100)
@@ -28,13 +30,14 @@ def test_settings_name_a_market_and_a_target(task: str) -> None:
     assert (config.mappo.seed, config.mappo.stop.env_steps) == (2, 8192)
     assert config.judging.episodes == 64
     assert isinstance(config.mappo, MappoConfig) and task in TARGETS
-    named = "almgren_chriss" if task == "neutral" else task
+    named = {"neutral": "almgren_chriss", "ar1_cost": "ar1"}.get(task, task)
     assert config.market.name == named
     assert config.mappo.gamma == 1.0 or named != "almgren_chriss"
 
 
 def test_the_issues_markets_are_those_of_the_study() -> None:
-    assert settings("ar1", 0).market.law.model_dump()["phi"] == 0.98
+    for task in ("ar1", "ar1_cost"):
+        assert settings(task, 0).market.law.model_dump()["phi"] == 0.98
     base = AnalyticConfig.model_validate({"law": {"kind": "almgren_chriss"}}).law
     assert settings("almgren_chriss", 0).market.law == base  # the paper's base case
     assert settings("neutral", 0).market.law.model_dump()["risk_aversion"] == 0.0
@@ -110,6 +113,29 @@ def test_played_episodes_are_the_same_for_all_and_others_by_seed() -> None:
     first, again, other = (play(config, rule, 64, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.metrics, again.metrics)
     assert not np.array_equal(first.metrics, other.metrics)
+
+
+@pytest.mark.parametrize("task", ["ar1", "regime", "oracle", "almgren_chriss"])
+def test_the_steady_reward_has_the_mean_of_the_reward_and_less_noise(task: str) -> None:
+    """Step by step it adds up to the metric that policies are judged by."""
+    config = settings(task, 0).market.model_copy(update={"horizon_bars": 20})
+    env, rng = make_batched(512, config=config), np.random.default_rng(0)
+    env.reset()
+    total = np.zeros(512)
+    for _ in range(config.horizon_bars):
+        actions = rng.integers(0, 5, (512, 4)).astype(np.float32)
+        env.step(actions)
+        paid = steady(env, actions)
+        assert paid.shape == env.rewards.shape and paid.dtype == np.float32
+        total += paid[:, 0]
+    utility, told = (
+        env.episode_metrics[:, METRICS.index(name)] for name in ("utility_bp", "steady_utility_bp")
+    )
+    assert total == pytest.approx(told, abs=1e-2)
+    assert (told - utility).mean() == pytest.approx(
+        0.0, abs=4.5 * (told - utility).std() / 512**0.5
+    )
+    assert told.std() <= utility.std() + 1e-9
 
 
 def test_a_share_is_a_ratio_of_means_with_an_interval() -> None:
