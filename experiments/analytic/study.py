@@ -59,9 +59,9 @@ class SeedResult:
 
 
 @lru_cache(maxsize=1)
-def solution_of(market: str) -> Solution:
-    """The best policy of a market, given as JSON so that it can be kept."""
-    return solve(problem_of(AnalyticConfig.model_validate_json(market)))
+def solution_of(market: AnalyticConfig) -> Solution:
+    """The best policy of a market, kept for the next one who asks."""
+    return solve(problem_of(market))
 
 
 class Judge:
@@ -70,7 +70,7 @@ class Judge:
     def __init__(self, task: str, market: AnalyticConfig, judging: JudgingConfig) -> None:
         self.market, self.judging = market, judging
         self.figure: Figure = TARGETS[task].figure
-        self.solution = solution_of(market.model_dump_json())
+        self.solution = solution_of(market)
         self.optimum = self.play(best(self.solution))
         problem = self.solution.problem
         self._rules = {
@@ -101,6 +101,12 @@ class Judge:
     def _ratio(self, gained: Floats, possible: Floats) -> Share:
         told = self.judging
         return share_of(gained, possible, told.confidence, told.bootstrap_samples, told.seed)
+
+
+@lru_cache(maxsize=1)
+def judge_of(task: str, market: AnalyticConfig, judging: JudgingConfig) -> Judge:
+    """The judge of a task, kept for its next seed."""
+    return Judge(task, market, judging)
 
 
 def seed_result(task: str, config: StudyConfig, path: Path, force: bool = False) -> SeedResult:
@@ -166,7 +172,7 @@ def _train(task: str, config: StudyConfig, path: Path) -> TrainResult:
 
 
 def _result(task: str, config: StudyConfig, result: TrainResult) -> SeedResult:
-    judge = Judge(task, config.market, config.judging)
+    judge = judge_of(task, config.market, config.judging)
     played = judge.play(GreedyPolicy(result.policy))
     at = commit()
     return SeedResult(

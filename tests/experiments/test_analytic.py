@@ -82,13 +82,13 @@ def test_who_trades_at_random_has_a_turnover() -> None:
 
 def test_twap_is_for_liquidations() -> None:
     with pytest.raises(TypeError, match="liquidates nothing"):
-        twap(solution_of(settings("ar1", 0).market.model_dump_json()).problem)
+        twap(solution_of(settings("ar1", 0).market).problem)
 
 
 def test_policies_of_tables_play_the_tables_of_both_sides() -> None:
     """A liquidation's holdings, unit by unit, for long and short alike."""
     config = settings("almgren_chriss", 0).market
-    solution = solution_of(config.model_dump_json())
+    solution = solution_of(config)
     policy, env = best(solution), make_batched(8, config=config)
     env.reset()
     held = [env.arrays.units.copy()]
@@ -108,7 +108,7 @@ def test_policies_of_tables_play_the_tables_of_both_sides() -> None:
 
 def test_played_episodes_are_the_same_for_all_and_others_by_seed() -> None:
     config = AnalyticConfig.model_validate({"law": {"kind": "iid"}, "horizon_bars": 8})
-    problem = solution_of(config.model_dump_json()).problem
+    problem = solution_of(config).problem
     rule = TablePolicy(problem, rules_of(problem)["by_sign"])
     first, again, other = (play(config, rule, 64, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.metrics, again.metrics)
