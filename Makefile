@@ -32,7 +32,7 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check train-execution decide market-report mlflow-ui bench wheel clean
+.PHONY: help setup test test-all check train-strategic train-tactical train-execution decide market-report mlflow-ui bench wheel clean
 
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -62,6 +62,12 @@ check: | $(BIN)/python ## Lint, format, types and the arrows between rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+train-strategic: | $(BIN)/python ## Train the strategic layer: PRESET=sample-bars DATA=FILE RUNNERS=2 RESUME=1
+	$(GRANDMODEL) train strategic $(TRAIN_OPTIONS)
+
+train-tactical: | $(BIN)/python ## Train the tactical layer: PRESET=sample-bars DATA=FILE RUNNERS=2 RESUME=1
+	$(GRANDMODEL) train tactical $(TRAIN_OPTIONS)
 
 train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bars DATA=FILE RUNNERS=8 RESUME=1
 	$(GRANDMODEL) train execution $(TRAIN_OPTIONS)

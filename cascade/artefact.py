@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -25,9 +26,11 @@ OUTPUT_ACTIONS = "actions"
 OUTPUT_PROBABILITIES = "probabilities"
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_POLICY_BYTES = 1 << 30
-REMEDY = "export it again with `grandmodel train execution`"
+REMEDY = "export it again with `grandmodel train LAYER`"
 
 _SHA256 = r"^[0-9a-f]{64}$"
+_Digest = Annotated[str, Field(pattern=_SHA256)]
+_FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # never a path out of the folder
 
 
 class Parity(BaseModel):
@@ -50,7 +53,8 @@ class Manifest(BaseModel):
 
     `columns` is the column table of the layout that it was trained on and
     `digest` its SHA-256; `metrics` were measured, never assumed.
-    `beats_baseline` is None where the policy was never compared.
+    `beats_baseline` is None where the policy was never compared. `files` are the SHA-256 of
+    what lies beside the policy and is needed to compute its rows, by file name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,16 +64,17 @@ class Manifest(BaseModel):
     env_id: str = Field(min_length=1)
     market: str = Field(min_length=1)
     columns: dict[str, JsonValue]
-    digest: str = Field(pattern=_SHA256)
+    digest: _Digest
     config: dict[str, JsonValue]
     seed: int
     commit: str
     versions: dict[str, str]
     metrics: dict[str, float]
     parity: Parity
-    onnx_sha256: str = Field(pattern=_SHA256)
+    onnx_sha256: _Digest
     created: str
     beats_baseline: bool | None = None
+    files: dict[_FileName, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
 
     Raises:
         ArtefactError: folder or file missing, manifest unreadable or of another
-            format, ONNX file truncated or altered (its SHA-256 differs), or
-            trained in another version of the environment or on other columns; the
+            format, ONNX file or one beside it truncated or altered (its SHA-256
+            differs), or trained in another version of the environment or on other columns; the
             first that differs is named.
     """
     folder = Path(folder)
@@ -103,13 +108,9 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
         )
     manifest = read_manifest(folder)
     _check_layout(folder, manifest, expected_layout)
-    model = _read(folder / POLICY_FILE, MAX_POLICY_BYTES)
-    found = hashlib.sha256(model).hexdigest()
-    if found != manifest.onnx_sha256:
-        raise ArtefactError(
-            f"{folder / POLICY_FILE} is damaged or was replaced: its SHA-256 is {found[:12]}..., "
-            f"{MANIFEST_FILE} expects {manifest.onnx_sha256[:12]}...; {REMEDY}"
-        )
+    model = _verified(folder / POLICY_FILE, manifest.onnx_sha256)
+    for name, expected in manifest.files.items():
+        _verified(folder / name, expected)
     return Artefact(folder=folder, manifest=manifest, layout=expected_layout, model=model)
 
 
@@ -149,6 +150,18 @@ def _read(path: Path, limit: int) -> bytes:
         raise ArtefactError(f"{path} is empty; {REMEDY}")
     if len(content) > limit:
         raise ArtefactError(f"{path} is larger than {limit} bytes, which no artefact is; {REMEDY}")
+    return content
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    """What the file holds, if it has the SHA-256 `expected`."""
+    content = _read(path, MAX_POLICY_BYTES)
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ArtefactError(
+            f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}..., "
+            f"{MANIFEST_FILE} expects {expected[:12]}...; {REMEDY}"
+        )
     return content
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cascade.artefact import Manifest, load_artefact
+from cascade.artefact import Manifest, load_artefact, read_manifest
 from cascade.book_state import read_book_state
 from cascade.decide import ExecutionDecision, decide, played_view
 from cascade.policy import OnnxPolicy
@@ -23,8 +23,12 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
+from signals.strategic import STRATEGIC
+from signals.tactical import TACTICAL
 
 LAYOUTS: dict[str, LayerLayout] = {EXECUTION.layer: EXECUTION}
+# Layers that are trained and exported, and for which nothing here computes rows yet.
+UNDECIDED = (STRATEGIC.layer, TACTICAL.layer)
 _ENV_PREFIX = "env."
 
 
@@ -64,6 +68,8 @@ def run_decide(request: DecideRequest, console: Console, as_json: bool) -> None:
     Raises:
         GrandmodelError: whatever is wrong with artefact, book or settings.
     """
+    if request.layer in UNDECIDED:
+        raise RegistryError(_undecided(request.layer, request.models))
     if request.layer not in LAYOUTS:
         raise RegistryError(f"no layer '{request.layer}'; {nearest(request.layer, LAYOUTS)}")
     # What a registry sends is read into memory; a folder of one's own is read in place.
@@ -75,6 +81,8 @@ def run_decide(request: DecideRequest, console: Console, as_json: bool) -> None:
             tracking_uri=request.tracking_uri,
             cache=Path(cache),
         )
+        if (found := read_manifest(folder).layer) in UNDECIDED:
+            raise RegistryError(_undecided(found, folder))
         policy = OnnxPolicy(load_artefact(folder, LAYOUTS[request.layer]))
     if str(request.models).startswith(REGISTRY_PREFIX):
         folder = Path(request.models)
@@ -97,6 +105,13 @@ def run_decide(request: DecideRequest, console: Console, as_json: bool) -> None:
         console.print_json(json.dumps(fields, allow_nan=False), highlight=False)
         return
     print_decision(decision, view, policy.manifest, folder, source, console)
+
+
+def _undecided(layer: str, place: object) -> str:
+    return (
+        f"{place}: grandmodel decide works for the layer {' and '.join(LAYOUTS)} only, got "
+        f"'{layer}'; name one of its artefacts or a folder of models with --models"
+    )
 
 
 def environment_of(

@@ -83,6 +83,19 @@ def shipped(kind: Kind, name: str) -> Path:
     return _folder(kind) / f"{name}.yaml"
 
 
+def preset_files(name: str, layer: str) -> list[Path]:
+    """The files of a preset for a layer: what all layers share, then what it sets for this one.
+
+    The latter lies in a folder of the layer's name and need not be there. A preset of one
+    layer alone says so by its key `layer`.
+
+    Raises:
+        ConfigError: see `shipped`.
+    """
+    own = _folder("presets") / layer / f"{name}.yaml"
+    return [shipped("presets", name), *([own] if own.is_file() else [])]
+
+
 def shipped_names(kind: Kind) -> tuple[str, ...]:
     """The names that `shipped` knows, sorted."""
     return tuple(sorted(path.stem for path in _folder(kind).glob("*.yaml")))

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from configs.bars import BarsConfig
 from configs.base import Config
+from configs.splits import SplitConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 LADDER_MULTIPLE = 64
@@ -197,13 +198,11 @@ class GeneratorReference(Config):
     trading_seconds_per_year: PositiveFloat = 252 * 6.5 * 3600
 
 
-class BarReference(Config):
-    """A path inside real bars: a bridge pinned at open, high, low and close."""
+class BarReference(SplitConfig):
+    """A path inside real bars, a bridge pinned at open, high, low and close; and their splits."""
 
     kind: Literal["bars"]
     bars: BarsConfig
-    train_share: float = Field(0.7, gt=0.0, lt=1.0, description="earliest share, for training")
-    embargo_bars: int = Field(46, ge=0, description="left out between the two splits")
     activity_bars: PositiveInt = Field(46, description="past bars that set the message rate")
 
 

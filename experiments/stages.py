@@ -176,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = head + "".join(f"# {note}\n" for note in notes)
     hardest = stages[-1].kwargs["config"]
     named = hardest | {"market": hardest["market"] | {"name": stages[-1].name}}
-    tree = {"env": named, "mappo": {"curriculum": curriculum.model_dump(mode="json")}}
+    learning = {"curriculum": curriculum.model_dump(mode="json")}
+    tree = {"layer": "execution", "env": named, "mappo": learning}
     options.output.write_text(text + dump(tree), encoding="utf-8")
     print(f"written: {options.output}")
     return 0

@@ -117,6 +117,16 @@ def begin_arrivals(desk: Desk, flow: Any, key: np.uint64, start: float) -> None:
 
 
 @kernel
+def renew_arrivals(desk: Desk, flow: Any) -> None:
+    """Take up a new rate and activity while an arrival is on its way; excitation stays."""
+    episode = record(desk.episode)
+    before = episode.baseline
+    _begin_leg(desk, flow, max(episode.next_arrival, 0.0))
+    # The bound that the next arrival is drawn by has the baseline in it.
+    episode.intensity += episode.baseline - before
+
+
+@kernel
 def draw_activity(
     key: np.uint64, step_seconds: float, memories: Any, dispersion: float, out: Any
 ) -> None:

@@ -54,3 +54,9 @@ def fade_impact(desk: Desk) -> None:
     episode = record(desk.episode)
     if episode.impact != 0.0:
         _renew(desk, episode.clock, 0.0)
+
+
+@inlined
+def resume_impact(desk: Desk, time: float) -> None:
+    """Bring the impact to `time`, whatever it stood at, under the scale that now holds."""
+    _renew(desk, time, 0.0)

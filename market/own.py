@@ -345,6 +345,13 @@ def _move_reference(desk: Desk, flow: Any) -> None:
 
 
 @inlined
+def renew_reference(desk: Desk, flow: Any) -> None:
+    """Bring the reference to the clock, where no message has done so yet."""
+    if record(desk.episode).clock >= record(desk.episode).next_knot:
+        _move_reference(desk, flow)
+
+
+@inlined
 def next_event(desk: Desk) -> float:
     """When the next message, own or not, or the next arbitrage comes."""
     episode = record(desk.episode)

@@ -19,10 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from market.kernels import kernel
+from market.kernels import inlined, kernel
 from market.random import PURPOSE_PATH, PURPOSE_REGIME, normal, stream_key, uniform
 
 CANDIDATES = 16
+
+
+@inlined
+def next_regime(regime: int, regimes: int, switch: float, draw: float) -> int:
+    """The regime after one step: another one with probability `switch`, all alike.
+
+    Args:
+        draw: uniform in (0, 1).
+    """
+    if draw < switch and regimes > 1:
+        return (regime + 1 + int(draw / switch * (regimes - 1))) % regimes
+    return regime
 
 
 @kernel
@@ -61,9 +73,7 @@ def regime_path(
         out[step + 1] = out[step] + drift[regime] - 0.5 * sigma * sigma + sigma * shock
         deviation[step] = sigma
         activity[step] *= busyness[regime]
-        draw = uniform(regime_key, step + 1)
-        if draw < switch and regimes > 1:
-            regime = (regime + 1 + int(draw / switch * (regimes - 1))) % regimes
+        regime = next_regime(regime, regimes, switch, uniform(regime_key, step + 1))
     return first
 
 
@@ -186,11 +196,14 @@ def window_of_bar(path: NDArray[np.float64], start: int, out: NDArray[Any]) -> N
 
 @kernel
 def refine(market: Any, n: int, key: np.uint64) -> None:
-    """Fill the knots of episode `n`: a walk that ends at the path's start, then the path.
+    """Fill the knots of episode `n`: a walk that ends at the path's start, then the path."""
+    walk_back(market, n, key)
+    fill_knots(market, n, key)
 
-    Between two marks a Brownian bridge of the step's deviation. The warm-up walks back
-    from the start: a book round a still price is far too deep.
-    """
+
+@kernel
+def walk_back(market: Any, n: int, key: np.uint64) -> None:
+    """Fill the knots of the warm-up: a book round a still price is far too deep."""
     flow, episode = market.flow[0], market.episodes[n]
     knots, path = market.knots[n], market.path[n]
     count, begun = flow.knots_per_step, flow.warmup_steps * flow.knots_per_step
@@ -198,6 +211,15 @@ def refine(market: Any, n: int, key: np.uint64) -> None:
     knots[begun] = path[0]
     for index in range(begun - 1, -1, -1):
         knots[index] = knots[index + 1] + sigma * normal(key, index)
+
+
+@kernel
+def fill_knots(market: Any, n: int, key: np.uint64) -> None:
+    """Fill the knots after the warm-up: between two marks a Brownian bridge of the deviation."""
+    flow, episode = market.flow[0], market.episodes[n]
+    knots, path = market.knots[n], market.path[n]
+    count, begun = flow.knots_per_step, flow.warmup_steps * flow.knots_per_step
+    knots[begun] = path[0]
     for step in range(len(path) - 1):
         first = begun + step * count
         sigma = market.deviation[n, step] / math.sqrt(count)

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from configs.errors import SimulatorError
 from configs.execution import ExecutionConfig
-from configs.market import VENUE_COUNT
+from configs.splits import Split
 from market import book as lob
 from market.arrivals import begin_arrivals
 from market.decode import CHILD, DECISION, execution_rules
-from market.desk import desk_at, venue_book
+from market.desk import desk_at
 from market.flow import begin_metaorders
 from market.impact import begin_impact
 from market.kernels import kernel
+from market.opening import clear_episode, open_books
 from market.own import advance
 from market.pinned import Pinned, compiled_form, pinned_as
-from market.pointers import record
 from market.random import (
     PURPOSE_ARRIVALS,
     PURPOSE_FLOW,
@@ -36,22 +36,13 @@ from market.random import (
     PURPOSE_METAORDERS,
     PURPOSE_OPENING,
     PURPOSE_PARENT,
-    hash64,
-    normal,
     stream_key,
     uniform,
 )
 from market.reference import refine
-from market.sources import Split, path_source
-from market.state import (
-    ACTIVE,
-    IMPATIENT,
-    PATIENT,
-    STATE_FIELDS,
-    TABLE_SIZE,
-    Market,
-    allocate_market,
-)
+from market.restore import market_arrays, restore_arrays
+from market.sources import path_source
+from market.state import STATE_FIELDS, Market, allocate_market
 from market.worker import observe_step, work_step
 
 _PARENT_SIZE, _PARENT_SIDE, _PARENT_REDUCES = range(3)
@@ -119,72 +110,6 @@ def _beginning_form(arguments: Any) -> Any:
 
 
 @kernel
-def _open_books(market: Any, n: int, orders: int) -> None:
-    """Fill empty books with resting orders around the reference, alternating sides.
-
-    Each order's distance is the one it was placed at plus what the price has moved away
-    in the order's age; a book of fresh placements alone would be far too deep.
-    """
-    desk = desk_at(market, n)
-    flow = market.flow[0]
-    for venue in range(VENUE_COUNT):
-        lob.reset_book(venue_book(desk, flow, venue))
-    key = stream_key(record(desk.episode).seed, record(desk.episode).episode, PURPOSE_OPENING)
-    middle = int(market.knots[n, 0])
-    episode = record(desk.episode)
-    # Patient orders are that much more of what rests than of what comes.
-    patient_share = flow.patient_share * flow.patience
-    patient_share /= 1.0 - flow.patient_share + patient_share
-    patient_age = flow.patience
-    life = orders / (episode.rate * flow.limit_share)  # mean age of what rests, seconds
-    sigma = math.sqrt(episode.variance_slow * life / flow.step_seconds)
-    for order in range(orders):
-        bits = hash64(key, order)
-        venue = order // 2 % VENUE_COUNT
-        patient = uniform(key, 3 * orders + order) < patient_share
-        table = market.offsets[1 if patient else 0]
-        offset = table[int(bits & np.uint64(TABLE_SIZE - 1))]
-        age = -math.log(uniform(key, orders + order))
-        age *= patient_age if patient else 1.0
-        offset += int(abs(sigma * math.sqrt(age) * normal(key, orders + order)))
-        size = market.sizes[int((bits >> np.uint64(10)) & np.uint64(TABLE_SIZE - 1))]
-        side = lob.BUY if order % 2 == 0 else lob.SELL
-        price = middle - offset + 1 if side == lob.BUY else middle + offset
-        if 0 < price < flow.ladder - 1:
-            kind = PATIENT if patient else IMPATIENT
-            lob.rest(venue_book(desk, flow, venue), side, price, size, kind)
-
-
-@kernel
-def _clear(market: Any, n: int, horizon: int) -> None:
-    """Empty records of parent and past; seed, episode and what the source wrote stay."""
-    parent, episode = market.parents[n], market.episodes[n]
-    parent.horizon = horizon
-    parent.step = 0
-    parent.remaining = 0
-    parent.resting = 0
-    parent.in_flight = 0
-    episode.impact = 0.0
-    episode.next_arbitrage = math.inf
-    episode.pending_count = 0
-    episode.pending_sent = 0
-    for index in range(market.pending_heap.shape[1]):
-        market.pending_heap[n, index] = index
-    episode.next_pending = math.inf
-    episode.buy_volume = 0.0
-    episode.sell_volume = 0.0
-    episode.variance_fast = episode.variance_slow
-    episode.flow_fast = 0.0
-    episode.flow_slow = 0.0
-    episode.imbalance = 0.0
-    episode.imbalance_last = 0.0
-    for index in range(market.owned.shape[1]):
-        market.owned[n, index, ACTIVE] = 0
-    for word in range(market.owned_bits.shape[1]):
-        market.owned_bits[n, word] = 0
-
-
-@kernel
 def _draw_parent(market: Any, n: int, side: int, numbers: Any, path_seed: Any) -> None:
     """The parent order of a new episode, at the mid that stands after the warm-up."""
     parent, episode = market.parents[n], market.episodes[n]
@@ -210,7 +135,7 @@ def _begin(address: int, rows: Any, path_seeds: Any, sides: Any) -> None:
     horizon = market.path.shape[1] - 1
     for n in rows:
         market.parents[n] = beginning.blank[0]
-        _clear(market, n, horizon)
+        clear_episode(market, n, horizon)
         episode, desk = market.episodes[n], desk_at(market, n)
         # Both sides of a path meet the same flow, so the key is the path's.
         seed, number = path_seeds[n], episode.episode
@@ -220,7 +145,7 @@ def _begin(address: int, rows: Any, path_seeds: Any, sides: Any) -> None:
         refine(market, n, stream_key(seed, number, PURPOSE_KNOTS))
         episode.clock = -flow.warmup_steps * flow.step_seconds
         episode.next_knot = episode.clock
-        _open_books(market, n, numbers.resting_orders)
+        open_books(market, n, numbers.resting_orders, stream_key(seed, number, PURPOSE_OPENING))
         episode.step_volume = (
             episode.rate * flow.market_share * numbers.mean_size * flow.step_seconds
         )
@@ -317,12 +242,12 @@ class Simulator:
             self.market, rows, actions, self.rules, self.children, self.cancels, self.decisions
         )
 
+    def _arrays(self) -> dict[str, Any]:
+        return market_arrays(self.market, STATE_FIELDS) | {"seeds": self.seeds}
+
     def state_dict(self) -> dict[str, Any]:
         """Copies of every array that the next step depends on."""
-        state: dict[str, Any] = {name: getattr(self.market, name).copy() for name in STATE_FIELDS}
-        state.update({f"books_{k}": v.copy() for k, v in self.market.books._asdict().items()})
-        state["seeds"] = self.seeds.copy()
-        return state
+        return {name: array.copy() for name, array in self._arrays().items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; nothing changes where anything does not fit.
@@ -330,20 +255,4 @@ class Simulator:
         Raises:
             SimulatorError: a field is missing or has another shape or type.
         """
-        targets = {name: getattr(self.market, name) for name in STATE_FIELDS}
-        targets.update({f"books_{k}": v for k, v in self.market.books._asdict().items()})
-        targets["seeds"] = self.seeds
-        for name, target in targets.items():
-            given = state.get(name)
-            if not isinstance(given, np.ndarray):
-                raise SimulatorError(
-                    f"simulator state: '{name}' is missing; give what state_dict() returned"
-                )
-            if given.shape != target.shape or given.dtype != target.dtype:
-                raise SimulatorError(
-                    f"simulator state: '{name}' is {given.dtype}{list(given.shape)}, expected "
-                    f"{target.dtype}{list(target.shape)}; restore into a simulator of the same "
-                    "configuration and number of episodes"
-                )
-        for name, target in targets.items():
-            target[...] = state[name]
+        restore_arrays(self._arrays(), state, "simulator")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import ConfigError, DataError
+from configs.errors import ConfigError
 from configs.execution import ExecutionConfig
 from configs.market import BarReference, GeneratorReference
+from configs.splits import Split
 from market.arrivals import draw_activity
 from market.kernels import kernel
 from market.random import PURPOSE_ACTIVITY, PURPOSE_BARS, PURPOSE_PATH, normal, stream_key, uniform
 from market.reference import bar_deviation, pinned_bridge, regime_path, window_of_bar
+from market.splits import split_range
 
-if TYPE_CHECKING:
-    from market.bars import Bars
-
-Split = Literal["train", "test"]
 _MINUTE = 60.0
 _NANOSECONDS_PER_DAY = 86_400_000_000_000
 EDGE_LEVELS = 64  # ladder levels at either end that the path itself never reaches
@@ -181,7 +179,7 @@ def _bridge(
 
 
 class BarSource:
-    """Windows inside real bars, of the training or of the test split.
+    """Windows inside the real bars of one split.
 
     Message rates and the volatility known at the start come from bars before the
     one that is played, so that neither tells what the bar has yet to do.
@@ -194,11 +192,12 @@ class BarSource:
         bars = load_bars(reference.bars)
         self.fingerprint = bars.fingerprint
         self._steps = self._steps_per_bar(config, reference)
-        self._range = self._split(bars, reference, split)
         past = reference.activity_bars
+        part = split_range(split, len(bars), bars.start, reference, warmup=past, source=bars.source)
+        self._range = (part.first, part.after)
         tick = config.market.tick
         self._ohlc = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1) / tick
-        self._activity = _trailing_activity(bars.volume, past)
+        self._activity = trailing_activity(bars.volume, past)
         self._sigma = trailing_sigma(self._ohlc, past) / np.sqrt(self._steps)
         self._day = bars.start // _NANOSECONDS_PER_DAY
         arrivals = config.market.flow.arrivals
@@ -217,20 +216,6 @@ class BarSource:
                 f"{config.step_seconds:g} s; shorten the horizon or the step"
             )
         return steps
-
-    @staticmethod
-    def _split(bars: Bars, reference: BarReference, split: Split) -> tuple[int, int]:
-        past = reference.activity_bars
-        count = len(bars.close)
-        cut = int(count * reference.train_share)
-        first, last = (past, cut) if split == "train" else (cut + reference.embargo_bars, count)
-        if last - max(first, past) < 1:
-            raise DataError(
-                f"{bars.source}: {count} bars leave none for the {split} split; expected more than "
-                f"{past} past bars (activity_bars) plus {reference.embargo_bars} embargoed ones; "
-                "give a longer file or smaller settings"
-            )
-        return max(first, past), last
 
     def prepare(self, market: Any, rows: NDArray[np.int64], path_seeds: NDArray[np.uint64]) -> None:
         """See `PathSource.prepare`."""
@@ -260,7 +245,7 @@ def _trailing_mean(values: NDArray[np.float64], past: int) -> NDArray[np.float64
     return np.asarray((sums[after] - sums[first]) / np.maximum(after - first, 1))
 
 
-def _trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.float64]:
+def trailing_activity(volume: NDArray[np.float64], past: int) -> NDArray[np.float64]:
     """The level of volume before each bar, over its mean in all the past."""
     usual = _trailing_mean(volume, len(volume))
     return np.clip(_trailing_mean(volume, past) / np.maximum(usual, 1e-9), *_ACTIVITY_RANGE)

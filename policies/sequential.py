@@ -34,17 +34,22 @@ from policies.heads import HeadTable
 from policies.networks import activate, activation_gain, orthogonal
 from signals.layout import LayerLayout
 
+_ALLOWED = 0.5  # a flag is 0 or 1
+
 
 class SequentialPolicy(Actor):
     """One actor for a whole layer, over rows of `layout`.
 
     Rows are float32 [N, layout.row_width], already scaled to about [-1, 1];
     they are clipped at `config.input_clip`. Masks hold a flag for every choice of
-    every discrete agent, in their order. Nothing is remembered between steps.
+    every discrete agent, in their order; where the layout names columns for them they are
+    read off the rows. Nothing is remembered between steps.
     """
 
     row_mask: Tensor
     choice_mask: Tensor
+    legal_columns: Tensor
+    always_legal: Tensor
 
     def __init__(self, layout: LayerLayout, config: ActorConfig, seed: int = 0) -> None:
         super().__init__()
@@ -56,6 +61,7 @@ class SequentialPolicy(Actor):
         generator = torch.Generator().manual_seed(seed)
         self._build_first_layer(generator)
         self._build_deeper_layers(generator)
+        self._build_masks()
 
     @property
     def agents(self) -> int:
@@ -70,7 +76,7 @@ class SequentialPolicy(Actor):
         row_weight, choice_weight = torch.zeros_like(row_mask), torch.zeros_like(choice_mask)
         for k in range(self.agents):
             seen = torch.from_numpy(layout.observation_indices(k))
-            before = layout.noise_slice(k).start
+            before = layout.noise_slice(k).start if layout.agents[k].follows else 0
             weight = orthogonal(len(seen) + before, width, gain, generator)
             row_mask[seen, k] = 1.0
             choice_mask[:before, k] = 1.0
@@ -103,6 +109,28 @@ class SequentialPolicy(Actor):
         raw = raw_sigma_of(config.initial_sigma, config.min_sigma, config.max_sigma)
         self.raw_sigma = nn.Parameter(torch.full((self.table.gaussians,), raw))
 
+    def _build_masks(self) -> None:
+        """Where in a row each flag of a mask stands; `always_legal` where it stands nowhere."""
+        columns: list[int] = []
+        always: list[bool] = []
+        for k in self.table.mask_slices:
+            places = self.layout.mask_indices(k).tolist()
+            width = self.layout.agents[k].encoded_width
+            columns.extend(places or [0] * width)
+            always.extend([not places] * width)
+        self._masked = not all(always)
+        self.register_buffer(
+            "legal_columns", torch.tensor(columns, dtype=torch.long), persistent=False
+        )
+        self.register_buffer("always_legal", torch.tensor(always), persistent=False)
+
+    def _legal(self, rows: Tensor, masks: Tensor | None) -> Tensor | None:
+        """What `masks` [N, mask_width] and the rows' own columns both allow."""
+        if not self._masked:
+            return masks
+        found = (rows[:, self.legal_columns] > _ALLOWED) | self.always_legal
+        return found if masks is None else found & masks
+
     def _log_sigma(self, raw: Tensor) -> Tensor:
         return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
 
@@ -122,6 +150,7 @@ class SequentialPolicy(Actor):
         sigmoid(mu) and argmax.
         """
         self._check(masks, memory)
+        masks = self._legal(rows, masks)
         from_row = self._clip(rows) @ (self.row_weight * self.row_mask) + self.first_bias
         from_row = from_row.unflatten(1, (self.agents, -1))
         up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
@@ -192,6 +221,7 @@ class SequentialPolicy(Actor):
         over agents, each on the recorded choices of those before it.
         """
         self._check(masks, memory, begins)
+        masks = self._legal(rows, masks)
         inputs = torch.cat([self._clip(rows), self.table.encode(latent)], dim=1)
         weight = torch.cat([self.row_weight * self.row_mask, self.choice_weight * self.choice_mask])
         values = torch.addmm(self.first_bias, inputs, weight)

@@ -56,12 +56,19 @@ class AgentLayout:
 
     kind "box": `len(components)` numbers in [0, 1].
     kind "discrete": one number, the index of the chosen component.
+    views: names of the shared columns that it observes; None for all of them.
+    mask: of a discrete agent, the columns that are 1 where a choice is allowed, one for
+        each component; empty where all always are. At least one choice must be.
+    follows: whether it sees what the agents before it chose.
     """
 
     name: str
     own: tuple[Column, ...]
     kind: Literal["box", "discrete"]
     components: tuple[ActionComponent, ...]
+    views: tuple[str, ...] | None = None
+    mask: tuple[str, ...] = ()
+    follows: bool = True
 
     @property
     def action_width(self) -> int:
@@ -75,14 +82,34 @@ class AgentLayout:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A run of a row's columns that holds the last `rows` bars of `columns` each, oldest first.
+
+    One step later in the same episode it has moved on by one bar.
+    """
+
+    rows: int
+    columns: int
+
+    @property
+    def width(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
 class LayerLayout:
-    """The agents of a layer in their order of acting, and the columns they share."""
+    """The agents of a layer in their order of acting, and the columns they share.
+
+    windows: a row begins with these, one after the other; what is sampled is sent to
+        learners bar by bar, and the windows are put together there.
+    """
 
     layer: str
     shared: tuple[Column, ...]
     agents: tuple[AgentLayout, ...]
     privileged: tuple[Column, ...] = ()
     version: int = 0  # of the environment; rises whenever learning could change
+    windows: tuple[Window, ...] = ()
 
     @property
     def env_id(self) -> str:
@@ -130,10 +157,20 @@ class LayerLayout:
     def observation_indices(self, agent: int) -> NDArray[np.int64]:
         """Columns of a row that make up the observation of agent number `agent`."""
         own = self.own_slice(agent)
-        return np.concatenate([np.arange(len(self.shared)), np.arange(own.start, own.stop)])
+        views = self.agents[agent].views
+        seen = np.arange(len(self.shared))
+        if views is not None:
+            place = {column.name: index for index, column in enumerate(self.shared)}
+            seen = np.array([place[name] for name in views], np.int64)
+        return np.concatenate([seen, np.arange(own.start, own.stop)])
 
     def observation_columns(self, agent: int) -> tuple[Column, ...]:
-        return self.shared + self.agents[agent].own
+        return tuple(self.columns[index] for index in self.observation_indices(agent))
+
+    def mask_indices(self, agent: int) -> NDArray[np.int64]:
+        """Columns of a row that say which choices agent number `agent` has; none for all."""
+        place = {column.name: index for index, column in enumerate(self.columns)}
+        return np.array([place[name] for name in self.agents[agent].mask], np.int64)
 
     def action_slice(self, agent: int) -> slice:
         """Where agent number `agent`'s numbers lie in a row of joint actions."""
@@ -168,6 +205,7 @@ class LayerLayout:
                     "own": rows(a.own),
                     "kind": a.kind,
                     "components": [c.name for c in a.components],
+                    **_restrictions(a),
                 }
                 for a in self.agents
             ],
@@ -178,3 +216,15 @@ class LayerLayout:
         """SHA-256 of the table: an artefact trained on other columns has another."""
         text = json.dumps(self.table(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _restrictions(agent: AgentLayout) -> dict[str, object]:
+    """What an agent does not see or may not do, left out where there is nothing."""
+    found: dict[str, object] = {}
+    if agent.views is not None:
+        found["views"] = list(agent.views)
+    if agent.mask:
+        found["mask"] = list(agent.mask)
+    if not agent.follows:
+        found["follows"] = False
+    return found

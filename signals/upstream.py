@@ -22,8 +22,11 @@ _STRATEGIC, _TACTICAL, _ENTANGLEMENT, _RISK, _TILT = range(5)
 
 
 @inlined
-def _superpose(signal: float, sharpness: float, out: Any, at: int) -> float:
-    """Write (against, hold, with, confidence, coherence) of a signed signal; the confidence."""
+def superpose(signal: float, sharpness: float, out: Any, at: int) -> float:
+    """Write (against, hold, with, confidence, coherence) of a signed signal; the confidence.
+
+    For the side of a buyer that is (SELL, HOLD, BUY, confidence, coherence).
+    """
     down, up = math.exp(-sharpness * signal), math.exp(sharpness * signal)
     total = down + 1.0 + up
     out[at], out[at + 1], out[at + 2] = down / total, 1.0 / total, up / total
@@ -56,8 +59,8 @@ def sample_context(
     noise = math.sqrt(1.0 - coefficient * coefficient)
     strategic = coefficient * standardised_move + noise * normal(key, _STRATEGIC)
     tactical = coefficient * standardised_move + noise * normal(key, _TACTICAL)
-    confidence = _superpose(side * strategic, sharpness, out, 0)
-    _superpose(side * tactical, sharpness, out, 5)
+    confidence = superpose(side * strategic, sharpness, out, 0)
+    superpose(side * tactical, sharpness, out, 5)
     drawn = uniform(key, 2 * _TILT + _ENTANGLEMENT)
     out[10] = drawn if confidence >= CONFIDENT else 0.0
     out[11] = (1.0 + math.floor(uniform(key, 2 * _TILT + _RISK) * _RISK_SHARES)) / _RISK_SHARES

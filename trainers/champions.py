@@ -11,7 +11,7 @@ from cascade.artefact import Manifest, load_artefact
 from cascade.policy import OnnxPolicy
 from cascade.registry import CHAMPION, mirror
 from configs.errors import ArtefactError, TrackingError
-from configs.execution import ExecutionConfig
+from configs.train import Environment
 from signals.layout import LayerLayout
 from trainers.tracking import Promotion, Run, flatten
 
@@ -55,11 +55,12 @@ def find_champion(
     return registered if same else local
 
 
-def other_environment(champion: Champion | None, env: ExecutionConfig) -> str | None:
+def other_environment(champion: Champion | None, env: Environment) -> str | None:
     """The settings of `env` in which the champion was trained otherwise; None where in none."""
     if champion is None or champion.manifest is None:
         return None
-    now, then = flatten(env.model_dump(mode="json")), _environment(champion.manifest.config)
+    then = _environment(champion.manifest.config, type(env))
+    now = flatten(env.model_dump(mode="json"))
     keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     if not keys:
         return None
@@ -70,13 +71,13 @@ def other_environment(champion: Champion | None, env: ExecutionConfig) -> str | 
     return named + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def _environment(config: dict[str, JsonValue]) -> dict[str, str]:
+def _environment(config: dict[str, JsonValue], kind: type[Environment]) -> dict[str, str]:
     """The environment of a manifest, flat; settings that are newer than it by their defaults."""
     env = config.get("env")
     if not isinstance(env, dict):
         return {}
     try:
-        return flatten(ExecutionConfig.model_validate(env).model_dump(mode="json"))
+        return flatten(kind.model_validate(env).model_dump(mode="json"))
     except ValidationError:  # of another version: what is written there differs as it stands
         return flatten(env)
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -110,6 +111,10 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="A.B=C", help="Set one key; repeatable.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the whole run.", min=0)]
+Output = Annotated[str | None, typer.Option(help="The run's folder; a dated one by default.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
+]
 
 
 @app.callback()
@@ -120,36 +125,42 @@ def _options(
     del debug  # read by main(), which also reports errors of option parsing
 
 
-@train_app.command("execution")
-def train_execution(
-    config: ConfigFiles = [],  # noqa: B006  typer copies its defaults
-    preset: Presets = [],  # noqa: B006
-    override: Overrides = [],  # noqa: B006
-    output: Annotated[
-        str | None, typer.Option(help="The run's folder; a dated one by default.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
-    ] = False,
-    seed: Seed = None,
-    on_bad: Annotated[
-        OnBad | None,
-        typer.Option(help="Bad rows of a bars file: an error, or dropped and counted."),
-    ] = None,
-) -> None:
-    """Train the execution layer, compare it with the baselines, export and register it."""
-    _need("train", _TRAINING)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from rich.console import Console
+def _layer_command(layer: str) -> None:
+    """Add `train LAYER`."""
 
-    from trainers.runs import load_run
+    @train_app.command(
+        layer,
+        help=f"Train the {layer} layer, compare it with the baselines, export and register it.",
+    )
+    def train(
+        config: ConfigFiles = [],  # noqa: B006  typer copies its defaults
+        preset: Presets = [],  # noqa: B006
+        override: Overrides = [],  # noqa: B006
+        output: Output = None,
+        resume: Resume = False,
+        seed: Seed = None,
+        on_bad: Annotated[
+            OnBad | None,
+            typer.Option(help="Bad rows of a bars file: an error, or dropped and counted."),
+        ] = None,
+    ) -> None:
+        _need("train", _TRAINING)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        from rich.console import Console
 
-    if on_bad is not None:
-        override = [*override, f"{_ON_BAD_KEY}={on_bad.value}"]
-    settings, folder = load_run("execution", preset, config, override, seed, output, resume)
-    from trainers.commands import train_layer
+        from trainers.runs import load_run
 
-    train_layer(settings, folder, resume=resume, console=Console())
+        if on_bad is not None:
+            override = [*override, f"{_ON_BAD_KEY}={on_bad.value}"]
+        settings, folder = load_run(layer, preset, config, override, seed, output, resume)
+        from trainers.commands import train_layer
+
+        train_layer(settings, folder, resume=resume, console=Console())
+
+
+# A layer is what has a file of settings: to read the schema would cost every command its time.
+for _path in sorted((Path(configs.__path__[0]) / "layers").glob("*.yaml")):
+    _layer_command(_path.stem)
 
 
 @train_app.command(_ENVIRONMENT)
@@ -162,12 +173,8 @@ def train_environment(
     ],
     config: ConfigFiles = [],  # noqa: B006
     override: Overrides = [],  # noqa: B006
-    output: Annotated[
-        str | None, typer.Option(help="The run's folder; a dated one by default.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
-    ] = False,
+    output: Output = None,
+    resume: Resume = False,
     seed: Seed = None,
 ) -> None:
     """Train any PettingZoo environment by MAPPO; `--set kwargs.KEY=VALUE` reaches its function."""
@@ -238,12 +245,11 @@ def warm() -> None:
     warm_market()
     warm_cascade(ExecutionConfig())
     if find_spec("pettingzoo") is not None and find_spec("gymnasium") is not None:
-        from envs.execution import make_batched
-        from trainers.baselines import neutral_action
+        from configs.train import load_train_config
+        from trainers.layers import LAYERS
 
-        env = make_batched(1)
-        env.reset()
-        env.step(neutral_action(1))
+        for name, layer in LAYERS.items():
+            layer.probe(load_train_config(name, [], [], [], None))
     typer.echo(f"kernels ready in {time.perf_counter() - began:.1f} s, kept in {cache_folder()}")
 
 

@@ -12,17 +12,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cascade.artefact import Manifest
-from configs.execution import ExecutionConfig
 from configs.loading import load_config
-from configs.train import TrainConfig
-from envs.execution import ENV_ID, make_batched
-from envs.execution.batched import BatchedExecution
-from signals.layout import LayerLayout
+from configs.train import LayerTraining
 from trainers import report as reports
-from trainers.baselines import execution_baselines
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
+from trainers.layers import LAYERS, Layer, LayerEnv
 from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
@@ -33,20 +29,8 @@ from trainers.torch_actor import RecordingActor, TorchActor
 from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
 from trainers.train import IterationReport, TrainResult, train
 
-MAKE = "envs.execution:make_batched"
 CANDIDATE = "policy"
 CHAMPION = "champion"
-SHOWN = (("return", "return", "{:.2f}"), ("shortfall_bp", "shortfall", "{:.2f} bp"))
-CURVES = (
-    "return",
-    "reward_shortfall",
-    "reward_risk",
-    "shortfall_bp",
-    "quality",
-    "entropy",
-    "kl",
-    "explained_variance",
-)
 _GIGABYTE = 1e9
 
 
@@ -54,23 +38,37 @@ _GIGABYTE = 1e9
 class _Session:
     """What the stages of one training share."""
 
-    config: TrainConfig
+    config: LayerTraining
     folder: RunFolder
     console: Console
     commit: Commit
     memory: PeakMemory
+    probe: LayerEnv
     tracking: Run | None = None
     peak_bytes: int = 0
 
+    @property
+    def layer(self) -> Layer:
+        return LAYERS[self.config.layer]
+
+    @property
+    def model(self) -> str:
+        """The name of its policies in the registry."""
+        return model_name(self.layer.layout.env_id, self.config.env.market.name)
+
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _say(self.console, text)
 
     def look_at_memory(self, seen: int = 0) -> None:
         self.peak_bytes = max(self.peak_bytes, seen, self.memory.measure())
 
 
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def train_layer(
-    config: TrainConfig, folder: RunFolder, *, resume: bool, console: Console
+    config: LayerTraining, folder: RunFolder, *, resume: bool, console: Console
 ) -> EvaluationReport:
     """Train a layer to its budget, then evaluate, export, register and report.
 
@@ -83,11 +81,12 @@ def train_layer(
         GrandmodelError: whatever stops the run, in one message.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    session = _Session(config, folder, console, commit(), PeakMemory())
+    made, memory = commit(), PeakMemory()
     began = time.perf_counter()
-    session.say("preparing: a first run of a version compiles its kernels, which takes a minute")
+    _say(console, "preparing: a first run of a version compiles its kernels, which takes a minute")
     # What the data or the kernels have against this run is heard before anything is written.
-    probe = _probe(config)
+    probe = LAYERS[config.layer].probe(config)
+    session = _Session(config, folder, console, made, memory, probe)
     fingerprint = probe.data_fingerprint
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
@@ -100,7 +99,7 @@ def train_layer(
     with tracked(config, folder, session.commit, tags) as session.tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, session.tracking.run_id if session.tracking else None)
-        _say_champion(session, _champion(session, probe.layout))
+        _say_champion(session, _champion(session))
         result = _train(session, resume)
         if result.interrupted:
             session.say(
@@ -113,20 +112,13 @@ def train_layer(
     return report
 
 
-def _probe(config: TrainConfig) -> BatchedExecution:
-    """Two paired episodes, stepped once: compiles every kernel and reads the data."""
-    env = make_batched(2, config.seed, config.env, split="test", paired_sides=True)
-    env.reset()
-    env.step(execution_baselines(config.env, 1)["twap"].act(env.rows))
-    return env
-
-
-def _champion(session: _Session, layout: LayerLayout) -> Champion | None:
+def _champion(session: _Session) -> Champion | None:
     config = session.config
-    market = config.env.market.name
-    name = model_name(ENV_ID, market)
-    models = Path(config.models)
-    return find_champion(session.tracking, name, layout, models, market, session.folder.path)
+    market, models = config.env.market.name, Path(config.models)
+    layout = session.layer.layout
+    return find_champion(
+        session.tracking, session.model, layout, models, market, session.folder.path
+    )
 
 
 def _say_champion(session: _Session, champion: Champion | None) -> None:
@@ -142,17 +134,17 @@ def _say_champion(session: _Session, champion: Champion | None) -> None:
 
 
 def _train(session: _Session, resume: bool) -> TrainResult:
-    config, folder = session.config, session.folder
+    config, folder, layer = session.config, session.folder, session.layer
     recorder = RunRecorder(folder, session.tracking)
 
     def on_iteration(report: IterationReport) -> None:
         recorder.keep(report)
         shown.update(report)
 
-    with TrainingProgress(SHOWN, title=f"training {config.layer}") as shown:
+    with TrainingProgress(layer.shown, title=f"training {config.layer}") as shown:
         result = train(
             config.mappo,
-            MAKE,
+            layer.make,
             {"config": config.env.model_dump(mode="json")},
             folder.path,
             resume=resume,
@@ -163,24 +155,27 @@ def _train(session: _Session, resume: bool) -> TrainResult:
     return result
 
 
-def _players(config: TrainConfig, kwargs: Mapping[str, Any]) -> dict[str, Player]:
+def _players(config: LayerTraining, kwargs: Mapping[str, Any]) -> dict[str, Player]:
     """The baselines in one stage of the curriculum, whose environment `kwargs` describe."""
-    env = load_config(ExecutionConfig, kwargs["config"])
-    baselines = execution_baselines(env, config.evaluation.passive_slice_steps)
+    env = load_config(type(config.env), kwargs["config"])
+    baselines = LAYERS[config.layer].baselines(env, config.evaluation)
     return {name: SchedulePlayer(baseline) for name, baseline in baselines.items()}
 
 
 def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     """Everything after training: compare, export, register, mirror, say."""
-    config, folder = session.config, session.folder
+    config, folder, layer = session.config, session.folder, session.layer
     market = config.env.market.name
-    name = model_name(ENV_ID, market)
-    layout = result.policy.layout
-    champion = _champion(session, layout)  # anew: another run may have ended meanwhile
+    champion = _champion(session)  # anew: another run may have ended meanwhile
     actor = RecordingActor(TorchActor(result.policy), config.evaluation.parity_rows)
     report = _evaluate(session, actor, champion)
     manifest = export_policy(
-        result.policy, layout, folder.artefact, _manifest_fields(session, report), actor.rows
+        result.policy,
+        result.policy.layout,
+        folder.artefact,
+        _manifest_fields(session, report),
+        actor.rows,
+        layer.companions(session.probe),
     )
     challenge = report.against(CHAMPION) if CHAMPION in report.comparisons else None
     decided = promotion(
@@ -188,11 +183,12 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         challenge,
         champion.unusable if champion else None,
         other_environment(champion, config.env),
+        layer.objective,
     )
     reports.write(report, folder.report)
-    figure = reports.curves(folder.history, "env_steps", CURVES)
+    figure = reports.curves(folder.history, "env_steps", layer.curves)
     reports.save_figure(figure, folder.report / "curves.png")
-    version = _register(session, name, decided, report, result)
+    version = _register(session, decided, report, result)
     link = keep_mirror(
         decided, folder.artefact, champion, Path(config.models), config.layer, market
     )
@@ -202,14 +198,14 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
 
 
 def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> EvaluationReport:
-    config = session.config
-    baselines = execution_baselines(config.env, config.evaluation.passive_slice_steps)
+    config, layer = session.config, session.layer
+    baselines = layer.baselines(config.env, config.evaluation)
     policies: dict[str, Actor] = {CANDIDATE: actor, **baselines}
     if champion is not None and champion.policy is not None:
         policies[CHAMPION] = champion.policy
 
-    def make_env(num: int) -> BatchedExecution:
-        return make_batched(num, config.seed, config.env, split="test", paired_sides=True)
+    def make_env(num: int) -> LayerEnv:
+        return layer.judging_env(num, config.seed, config.env)
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("comparing with baselines", total=config.evaluation.max_parents)
@@ -222,6 +218,7 @@ def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> Eva
             make_env,
             policies,
             config.evaluation,
+            objective=layer.objective,
             candidate=CANDIDATE,
             baselines=list(baselines),
             reference=config.evaluation.reference,
@@ -242,7 +239,7 @@ def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, A
     )
     suffix = "-dirty" if session.commit.dirty else ""
     return {
-        "env_id": ENV_ID,
+        "env_id": session.layer.layout.env_id,
         "market": session.config.env.market.name,
         "config": session.config.model_dump(mode="json"),
         "seed": session.config.seed,
@@ -255,7 +252,6 @@ def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, A
 
 def _register(
     session: _Session,
-    name: str,
     decided: Promotion,
     report: EvaluationReport,
     result: TrainResult,
@@ -288,7 +284,7 @@ def _register(
         "commit": session.commit.name,
         "seed": str(session.config.seed),
     }
-    return run.register(session.folder.artefact, name, decided, tags)
+    return run.register(session.folder.artefact, session.model, decided, tags)
 
 
 def _say_result(
@@ -299,7 +295,7 @@ def _say_result(
     version: ModelVersion | None,
     link: Path,
 ) -> None:
-    config, say = session.config, session.say
+    say = session.say
     for table in reports.tables(report):
         session.console.print(table)
     for line in reports.lines(report):
@@ -316,4 +312,4 @@ def _say_result(
     if session.tracking is not None:
         say(f"tracked:    {session.tracking.uri}, run {session.tracking.run_id}")
     say(f"peak memory {session.peak_bytes / _GIGABYTE:.2f} GB")
-    say(f"next:       grandmodel decide --layer {config.layer} --models {link}")
+    say(f"next:       {session.layer.next_command.format(models=link)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from configs.bars import BarsConfig
 from configs.errors import ConfigError
-from configs.loading import load_config, shipped
+from configs.loading import load_config, preset_files, shipped
 from configs.market import BarReference
 from configs.train import TrainConfig
 from market.bar_examine import check_bars
@@ -50,7 +50,7 @@ def bars_config(
     config = load_config(
         TrainConfig,
         shipped("layers", _LAYER),
-        *(shipped("presets", name) for name in presets),
+        *(path for name in presets for path in preset_files(name, _LAYER)),
         *files,
         tree,
         overrides=[_whole_key(override) for override in overrides],

@@ -1,7 +1,8 @@
 """Policies compared in one environment on common random numbers.
 
-Every policy plays the same parent orders, both sides of every path, each exactly
-once. Parents are added until the paired differences are known well enough.
+Every policy plays the same episodes, each exactly once; of parent orders both sides of
+every path. Episodes are added until the paired differences are known well enough. What
+the reports call parents are a layer's episodes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,9 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError, TrainingError, nearest
 from configs.evaluation import MAX_PARENTS, EvaluationConfig
 from envs.batched import BatchedEnv
+from trainers.objective import SHORTFALL, Objective
 from trainers.statistics import MeanResult, PairedResult, enough, mean_interval, paired
 
-COST = "shortfall_bp"
-FILLED = "filled_before_cross"
-SLIPPAGE = "slippage_bp"
-FEES = "fees_bp"
-QUALITY = "quality"
 EVALUATION_SEEDS = 1 << 60  # training draws its seeds from 64 bits: they do not meet
 
 
@@ -42,16 +39,21 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class PolicySummary:
-    """One policy's own figures: mean cost with its interval, and the mean of every metric."""
+    """One policy's own figures: the objective's mean and interval, the mean of every metric."""
 
     name: str
-    cost: MeanResult
+    objective: MeanResult
     metrics: dict[str, float]
+
+    @property
+    def cost(self) -> MeanResult:
+        """The objective, where it is one."""
+        return self.objective
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidate's cost minus another policy's, on the same parents."""
+    """The candidate's objective minus another policy's, on the same episodes."""
 
     candidate: str
     other: str
@@ -63,13 +65,14 @@ class EvaluationReport:
     """What was measured.
 
     Attributes:
+        objective: what decides.
         summaries: per policy, in the order given.
         comparisons: the candidate against each other policy.
-        best_baseline: the baseline of the lowest mean cost.
-        beats_baseline: the candidate's cost is below the best baseline's and the
-            interval of the paired difference excludes zero.
+        best_baseline: the baseline of the best mean objective.
+        beats_baseline: the candidate's objective is better than the best baseline's and
+            the interval of the paired difference excludes zero.
         verdict: the same as one sentence.
-        parents: parent orders that each policy played.
+        parents: episodes that each policy played, such as parent orders.
         steps: environment steps of all policies together.
         seconds: wall-clock time of the whole evaluation.
         precise: the stop rule was met; False where `max_parents` came first.
@@ -91,6 +94,7 @@ class EvaluationReport:
     confidence: float
     samples: dict[str, dict[str, NDArray[np.float64]]] = field(repr=False)
     seeds: NDArray[np.uint64] = field(repr=False)
+    objective: Objective = SHORTFALL
 
     def against(self, other: str) -> PairedResult:
         """The paired result of the candidate against `other`."""
@@ -102,6 +106,7 @@ class EvaluationReport:
         """The report without its samples, as plain JSON data (a missing number is None)."""
         return {
             "candidate": self.candidate,
+            "objective": self.objective.metric,
             "baselines": list(self.baselines),
             "parents": self.parents,
             "steps": self.steps,
@@ -112,7 +117,10 @@ class EvaluationReport:
             "beats_baseline": self.beats_baseline,
             "verdict": self.verdict,
             "policies": {
-                name: {"cost": _plain(vars(s.cost)), "metrics": _plain(s.metrics)}
+                name: {
+                    self.objective.name: _plain(vars(s.objective)),
+                    "metrics": _plain(s.metrics),
+                }
                 for name, s in self.summaries.items()
             },
             "paired": {
@@ -127,23 +135,26 @@ def evaluate(
     policies: Mapping[str, Actor],
     config: EvaluationConfig,
     *,
+    objective: Objective = SHORTFALL,
     candidate: str = "policy",
     baselines: Sequence[str] | None = None,
     reference: Sequence[str] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
-    """Play every policy on the same parents until the differences are known well enough.
+    """Play every policy on the same episodes until the differences are known well enough.
 
     Args:
-        make_env: `make_env(n)` gives a BatchedEnv of n rows whose metrics include
-            `shortfall_bp`; seeds 2k and 2k + 1 are the two sides of one path.
+        make_env: `make_env(n)` gives a BatchedEnv of n rows whose metrics include the
+            objective's; of parent orders, seeds 2k and 2k + 1 are the two sides of a path.
         policies: name -> actor; the candidate is one of them.
         config: size, precision and seed.
+        objective: what decides.
         candidate: whose differences to all others are taken.
         baselines: names that the verdict is passed on; all others by default.
-        reference: names whose lowest |mean cost| sets the precision; by default
-            the baselines with "twap" in their name, or all baselines.
-        on_batch: called with (parents so far, parents at most).
+        reference: names whose objective sets the precision (its |mean| or its standard
+            deviation, of several the lowest); by default the baselines with "twap" in
+            their name, or all baselines.
+        on_batch: called with (episodes so far, episodes at most).
 
     Raises:
         ConfigError: a name that is no policy, or no baseline.
@@ -152,7 +163,7 @@ def evaluate(
     rivals = _rivals(policies, candidate, baselines)
     anchors = _known(reference, policies) or [n for n in rivals if "twap" in n.lower()] or rivals
     started = time.perf_counter()
-    match = _Match(make_env, policies, config)
+    match = _Match(make_env, policies, config, objective)
     precise = False
     while not precise and match.parents < config.max_parents:
         match.play_batch()
@@ -164,22 +175,24 @@ def evaluate(
 
 
 class _Match:
-    """The parents played so far, the same ones by every policy."""
+    """The episodes played so far, the same ones by every policy."""
 
     def __init__(
         self,
         make_env: Callable[[int], BatchedEnv],
         policies: Mapping[str, Actor],
         config: EvaluationConfig,
+        objective: Objective,
     ) -> None:
         self.policies = dict(policies)
         self.env = make_env(config.batch_size)
-        if COST not in self.env.metric_names:
+        if objective.metric not in self.env.metric_names:
             raise ConfigError(
                 f"the environment measures {', '.join(self.env.metric_names)}; "
-                f"evaluation needs '{COST}' among them"
+                f"evaluation needs '{objective.metric}' among them"
             )
         self.config = config
+        self.objective = objective
         self.steps = 0
         self.parents = 0
         self._clusters: list[NDArray[np.int64]] = []
@@ -191,8 +204,12 @@ class _Match:
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """int64 [parents]: equal where parents share what chance drew."""
-        return np.concatenate(self._clusters)
+        """int64 [parents]: equal where episodes share what chance drew."""
+        return np.concatenate(self._clusters) // self.config.cluster_days
+
+    def objectives(self, policy: str) -> NDArray[np.float64]:
+        """The objective of one policy, float64 [parents]."""
+        return self.metric(policy, self.objective.metric)
 
     def metric(self, policy: str, metric: str) -> NDArray[np.float64]:
         """One metric of one policy, float64 [parents]."""
@@ -200,7 +217,7 @@ class _Match:
         return np.concatenate([block[:, column] for block in self._metrics[policy]])
 
     def play_batch(self) -> None:
-        """One more batch of parents, by every policy."""
+        """One more batch of episodes, by every policy."""
         seeds = self._seeds(self.parents, self.parents + self.env.num_envs)
         for name, actor in self.policies.items():
             self._metrics[name].append(self._play(name, actor, seeds))
@@ -261,8 +278,8 @@ def _known(names: Sequence[str] | None, policies: Mapping[str, Actor]) -> list[s
 
 def _paired(match: _Match, candidate: str, other: str, config: EvaluationConfig) -> PairedResult:
     return paired(
-        match.metric(candidate, COST),
-        match.metric(other, COST),
+        match.objectives(candidate),
+        match.objectives(other),
         clusters=match.clusters,
         confidence=config.confidence,
         samples=config.bootstrap_samples,
@@ -277,7 +294,7 @@ def _precise(
     anchors: Sequence[str],
     config: EvaluationConfig,
 ) -> bool:
-    bar = min(abs(float(match.metric(name, COST).mean())) for name in anchors)
+    bar = min(match.objective.width_unit(match.objectives(name)) for name in anchors)
     return all(
         enough(_paired(match, candidate, name, config).half_width, bar, config.half_width_share)
         for name in rivals
@@ -297,8 +314,8 @@ def _report(
     summaries = {
         policy: PolicySummary(
             name=policy,
-            cost=mean_interval(
-                columns[COST],
+            objective=mean_interval(
+                columns[match.objective.metric],
                 clusters=match.clusters,
                 confidence=config.confidence,
                 samples=config.bootstrap_samples,
@@ -313,7 +330,7 @@ def _report(
         for other in match.policies
         if other != candidate
     }
-    best = min(rivals, key=lambda name: summaries[name].cost.mean)
+    best = match.objective.best(rivals, lambda name: summaries[name].objective.mean)
     result = comparisons[best].result
     return EvaluationReport(
         candidate=candidate,
@@ -321,8 +338,8 @@ def _report(
         summaries=summaries,
         comparisons=comparisons,
         best_baseline=best,
-        beats_baseline=result.below_zero,
-        verdict=_verdict(candidate, best, result, config.confidence),
+        beats_baseline=match.objective.gained(result),
+        verdict=_verdict(match.objective, candidate, best, result, config.confidence),
         parents=match.parents,
         steps=match.steps,
         seconds=seconds,
@@ -330,20 +347,23 @@ def _report(
         confidence=config.confidence,
         samples=samples,
         seeds=match.seeds,
+        objective=match.objective,
     )
 
 
-def _verdict(candidate: str, best: str, result: PairedResult, confidence: float) -> str:
-    if result.below_zero:
+def _verdict(
+    objective: Objective, candidate: str, best: str, result: PairedResult, confidence: float
+) -> str:
+    if objective.gained(result):
         outcome = "beats the best baseline"
-    elif result.above_zero:
+    elif objective.lost(result):
         outcome = "is worse than the best baseline"
     else:
         outcome = "cannot be told apart from the best baseline"
     return (
-        f"'{candidate}' {outcome}, '{best}': difference {result.mean_difference:+.3f} bp, "
-        f"{confidence:.0%} interval [{result.low:+.3f}, {result.high:+.3f}], "
-        f"{result.n} parent orders."
+        f"'{candidate}' {outcome}, '{best}': difference {result.mean_difference:+.3f} "
+        f"{objective.unit}, {confidence:.0%} interval [{result.low:+.3f}, {result.high:+.3f}], "
+        f"{result.n} {objective.episodes}."
     )
 
 

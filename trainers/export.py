@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,7 @@ def export_policy(
     folder: Path,
     manifest_fields: Mapping[str, Any],
     rows: NDArray[np.float32] | None = None,
+    companions: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> Manifest:
     """Write the artefact of `policy` to `folder`, whole or not at all.
 
@@ -90,6 +91,7 @@ def export_policy(
         manifest_fields: env_id, market, config, seed, commit, versions, metrics,
             beats_baseline.
         rows: real rows float32 [n, R] on which parity is checked beside random ones.
+        companions: what lies beside the policy: file name -> what writes it.
 
     Raises:
         ArtefactError: ONNX Runtime disagrees with torch, or a row in a batch with
@@ -115,10 +117,21 @@ def export_policy(
     manifest = manifest.model_copy(update={"parity": checked})
     with _whole_folder(folder) as temporary:
         (temporary / POLICY_FILE).write_bytes(model)
+        files = _written(companions or {}, temporary)
+        manifest = manifest.model_copy(update={"files": files})
         text = json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
         load_artefact(temporary, layout)
     return manifest
+
+
+def _written(companions: Mapping[str, Callable[[Path], None]], folder: Path) -> dict[str, str]:
+    """Write what lies beside the policy; the SHA-256 of each file by its name."""
+    digests = {}
+    for name, write in companions.items():
+        write(folder / name)
+        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return digests
 
 
 def to_onnx(mode: ModePolicy, row_width: int) -> bytes:

@@ -16,7 +16,7 @@ from configs.team import PlayConfig
 from signals.layout import AgentLayout, LayerLayout
 from signals.noise import derive_seeds
 from signals.team import GroupLayout, TeamLayout
-from trainers.baselines import ScheduleBaseline
+from trainers.evaluate import Actor
 from trainers.mappo.faces import face_of
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.sampler import Actors
@@ -123,7 +123,7 @@ class RandomPlayer:
 class SchedulePlayer:
     """A baseline of a layer, which reads rows and knows by them when an episode begins."""
 
-    def __init__(self, baseline: ScheduleBaseline) -> None:
+    def __init__(self, baseline: Actor) -> None:
         self._baseline = baseline
 
     def forget(self, mask: NDArray[np.bool_]) -> None:

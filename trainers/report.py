@@ -14,7 +14,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from trainers.evaluate import COST, FEES, FILLED, QUALITY, SLIPPAGE, EvaluationReport, PolicySummary
+from trainers.evaluate import EvaluationReport, PolicySummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,38 +31,38 @@ PLOT_DPI = 110
 def tables(report: EvaluationReport) -> list[Table]:
     """The comparison as rich tables: each policy's own figures, then the paired differences.
 
-    Policies are listed cheapest first; the candidate is marked.
+    Policies are listed best first; the candidate is marked.
     """
     return [_own_figures(report), _paired_figures(report)]
 
 
 def _own_figures(report: EvaluationReport) -> Table:
-    shown = _table(f"{report.parents} parent orders each, {report.confidence:.0%} intervals, bp")
+    told = report.objective
+    shown = _table(
+        f"{report.parents} {told.episodes} each, {report.confidence:.0%} intervals, {told.unit}"
+    )
     shown.add_column("policy", no_wrap=True)
-    for header in ("shortfall", "slippage", "fees", "filled*", "score"):
+    for header in (told.header, *(figure.header for figure in told.figures)):
         shown.add_column(header, justify="right", no_wrap=True)
-    for summary in _cheapest_first(report):
-        metrics = summary.metrics
+    for summary in _best_first(report):
+        mean = summary.objective
         mark = " <-" if summary.name == report.candidate else ""
         shown.add_row(
             summary.name + mark,
-            f"{summary.cost.mean:.2f} " + _interval(summary.cost.low, summary.cost.high, ".2f"),
-            _number(metrics.get(SLIPPAGE), ".2f"),
-            _number(metrics.get(FEES), ".2f"),
-            _number(metrics.get(FILLED), ".1%"),
-            _number(metrics.get(QUALITY), ".2f"),
+            f"{mean.mean:.2f} " + _interval(mean.low, mean.high, ".2f"),
+            *(_number(summary.metrics.get(figure.metric), figure.form) for figure in told.figures),
         )
-    shown.caption = "fees: part of the shortfall; * before the forced crossing; score: of quality"
+    shown.caption = told.caption
     shown.caption_justify = "left"
     return shown
 
 
 def _paired_figures(report: EvaluationReport) -> Table:
-    shown = _table("paired on common random numbers, bp")
+    shown = _table(f"paired on common random numbers, {report.objective.unit}")
     shown.add_column(f"{report.candidate} minus", no_wrap=True)
     for header in ("difference", "correlation"):
         shown.add_column(header, justify="right", no_wrap=True)
-    for summary in _cheapest_first(report):
+    for summary in _best_first(report):
         if summary.name not in report.comparisons:
             continue
         result = report.comparisons[summary.name].result
@@ -84,8 +84,12 @@ def _interval(low: float, high: float, form: str) -> str:
     return escape(f"[{low:{form}}, {high:{form}}]")
 
 
-def _cheapest_first(report: EvaluationReport) -> list[PolicySummary]:
-    return sorted(report.summaries.values(), key=lambda summary: summary.cost.mean)
+def _best_first(report: EvaluationReport) -> list[PolicySummary]:
+    return sorted(
+        report.summaries.values(),
+        key=lambda summary: summary.objective.mean,
+        reverse=not report.objective.lower_is_better,
+    )
 
 
 def lines(report: EvaluationReport) -> list[str]:
@@ -93,8 +97,8 @@ def lines(report: EvaluationReport) -> list[str]:
     said = [report.verdict]
     if not report.precise:
         said.append(
-            f"The intervals are wider than asked for after {report.parents} parents "
-            "(raise evaluation.max_parents to narrow them)."
+            f"The intervals are wider than asked for after {report.parents} "
+            f"{report.objective.episodes} ({report.objective.widen})."
         )
     return said
 
@@ -118,12 +122,13 @@ def write(report: EvaluationReport, folder: Path) -> list[Path]:
 
 
 def plots(report: EvaluationReport) -> dict[str, Figure]:
-    """Shortfall distributions, and the paired differences with their intervals."""
+    """The objective's distributions, and the paired differences with their intervals."""
     from matplotlib.figure import Figure
 
     figures: dict[str, Figure] = {}
-    figures["shortfall"] = Figure(figsize=(8, 4.5), layout="constrained")
-    _distributions(figures["shortfall"].subplots(), report)
+    name = report.objective.header
+    figures[name] = Figure(figsize=(8, 4.5), layout="constrained")
+    _distributions(figures[name].subplots(), report)
     figures["paired"] = Figure(
         figsize=(8, 1.5 + 0.5 * len(report.comparisons)), layout="constrained"
     )
@@ -173,11 +178,12 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _distributions(axes: Axes, report: EvaluationReport) -> None:
-    every = np.concatenate([metrics[COST] for metrics in report.samples.values()])
+    told = report.objective
+    every = np.concatenate([metrics[told.metric] for metrics in report.samples.values()])
     low, high = (float(q) for q in np.quantile(every, SHOWN_QUANTILES))
     edges = np.linspace(low, high if high > low else low + 1.0, DISTRIBUTION_BINS + 1)
     for name, metrics in report.samples.items():
-        values = metrics[COST]
+        values = metrics[told.metric]
         axes.hist(
             np.clip(values, edges[0], edges[-1]),
             bins=edges.tolist(),
@@ -185,8 +191,8 @@ def _distributions(axes: Axes, report: EvaluationReport) -> None:
             linewidth=1.8 if name == report.candidate else 1.0,
             label=f"{name} (mean {values.mean():.2f})",
         )
-    axes.set_xlabel("shortfall, bp (values beyond the axis are counted at its ends)")
-    axes.set_ylabel("parent orders")
+    axes.set_xlabel(f"{told.header}, {told.unit} (values beyond the axis are counted at its ends)")
+    axes.set_ylabel(told.episodes)
     axes.legend()
 
 
@@ -199,9 +205,11 @@ def _differences(axes: Axes, report: EvaluationReport) -> None:
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.5, len(names) - 0.5)
+    told = report.objective
+    side = "left" if told.lower_is_better else "right"
     axes.set_xlabel(
-        f"{report.candidate} minus it, bp of shortfall, {report.confidence:.0%} interval; "
-        "left of zero is cheaper"
+        f"{report.candidate} minus it, {told.unit} of {told.header}, {report.confidence:.0%} "
+        f"interval; {side} of zero is {told.better}"
     )
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
 from configs.team import TeamConfig, load_team_config
-from configs.train import TrainConfig, load_train_config
+from configs.train import LayerTraining, load_train_config, load_training
 from trainers.mappo.checkpoint import latest_checkpoint, load_meta
 from trainers.report import replace
 
-RunConfig = TrainConfig | TeamConfig
+RunConfig = LayerTraining | TeamConfig
 
 CONFIG_FILE = "config.yaml"
 HISTORY_FILE = "history.jsonl"
@@ -160,7 +160,7 @@ def load_run(
     seed: int | None,
     output: str | None,
     resume: bool,
-) -> tuple[TrainConfig, RunFolder]:
+) -> tuple[LayerTraining, RunFolder]:
     """The configuration and the folder of a run to begin or, with `resume`, to go on with.
 
     A resumed run keeps the configuration that it was begun with, whatever is given
@@ -176,7 +176,7 @@ def load_run(
     given = bool(presets or files or overrides)
     folder = resumed_run(config, output, any_market=not given)
     base = folder.path / CONFIG_FILE
-    begun = load_config(TrainConfig, base)
+    begun = load_training(layer, base)
     config = load_train_config(layer, presets, files, overrides, seed, base)
     if config.env != begun.env:
         raise TrainingError(

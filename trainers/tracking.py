@@ -21,6 +21,7 @@ from urllib.parse import urlparse
 
 from configs.errors import TrackingError
 from configs.tracking import URI_VARIABLE, TrackingConfig
+from trainers.objective import SHORTFALL, Objective
 from trainers.statistics import PairedResult
 
 if TYPE_CHECKING:
@@ -60,17 +61,19 @@ def promotion(
     comparison: PairedResult | None,
     unusable: str | None = None,
     other_environment: str | None = None,
+    objective: Objective = SHORTFALL,
 ) -> Promotion:
     """The alias of a new version (DESIGN, decision 6).
 
     Args:
         champion: the version that holds the alias now; None where there is none.
-        comparison: the cost of the new minus that of the champion, run again now
-            on the same parents; None where it was not compared.
+        comparison: the objective of the new minus that of the champion, run again now
+            on the same episodes; None where it was not compared.
         unusable: why the champion could not be run again: it was made for other
             columns, say, so that the cascade refuses it too.
         other_environment: the settings in which the champion was trained otherwise: off
             its own distribution it is not judged.
+        objective: what was compared.
     """
     if champion is None:
         return Promotion(CHAMPION, "the first of its name")
@@ -86,12 +89,12 @@ def promotion(
     if comparison is None:
         return Promotion(CHALLENGER, f"not compared with champion v{champion}")
     interval = (
-        f"{comparison.mean_difference:+.3f} bp against champion v{champion}, "
+        f"{comparison.mean_difference:+.3f} {objective.unit} against champion v{champion}, "
         f"interval [{comparison.low:+.3f}, {comparison.high:+.3f}]"
     )
-    if comparison.below_zero:
-        return Promotion(CHAMPION, f"cheaper: {interval} excludes zero")
-    return Promotion(CHALLENGER, f"not shown to be cheaper: {interval}")
+    if objective.gained(comparison):
+        return Promotion(CHAMPION, f"{objective.better}: {interval} excludes zero")
+    return Promotion(CHALLENGER, f"not shown to be {objective.better}: {interval}")
 
 
 def model_name(layer_env: str, market: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from configs.errors import ActionError, SimulatorError
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
+from configs.splits import Split
 from envs.execution.kernel import (
     ACCEPTED,
     METRICS,
@@ -22,7 +23,6 @@ from envs.execution.kernel import (
 )
 from market.pinned import Pinned
 from market.simulator import Simulator
-from market.sources import Split
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 
@@ -40,7 +40,7 @@ class BatchedExecution:
         config: the environment; its defaults where None.
         num_envs: N.
         seed: row n plays the seed hash(seed, n), which does not depend on N.
-        split: "train" or "test" part of real bars.
+        split: "train", "validation" or "test" part of real bars.
         paired_sides: seeds 2k and 2k + 1 are the two sides of one path.
     """
 

@@ -30,15 +30,14 @@ from envs.execution.scene import History
 from envs.execution.spaces import (
     AGENTS,
     action_space,
-    checked_action,
     column_box,
     observation_space,
 )
+from envs.faces import checked_numbers, checked_seed, fresh_seed
 from signals.execution import EXECUTION
 
 ENV_ID = EXECUTION.env_id
 RENDER_MODES = ("rgb_array",)
-_SEEDS = 1 << 64
 _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
 _INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
 # Not there, no float32 array, or no 64-bit integer.
@@ -58,22 +57,6 @@ StepResult = tuple[
     dict[str, bool],
     dict[str, dict[str, Any]],
 ]
-
-
-def fresh_seed() -> int:
-    """A seed from the system, for an environment that was given none."""
-    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-
-
-def checked_seed(seed: int) -> int:
-    """The seed, if the generator can take it.
-
-    Raises:
-        ActionError: it is not a whole number from 0 to 2**64 - 1.
-    """
-    if not 0 <= seed < _SEEDS:
-        raise ActionError(f"seed is {seed}, expected a whole number from 0 to 2**64 - 1")
-    return seed
 
 
 def checked_render_mode(mode: str | None) -> str | None:
@@ -104,6 +87,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         "render_fps": 10,
         "is_parallelizable": True,
     }
+
+    layout = EXECUTION
 
     def __init__(
         self,
@@ -205,9 +190,7 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
                     f"joint action lacks '{name}': expected one action for each of "
                     f"{', '.join(AGENTS)}"
                 )
-            numbers = checked_action(
-                EXECUTION.agents[index], actions[name], self.action_space(name)
-            )
+            numbers = checked_numbers(EXECUTION.agents[index], actions[name])
             joint[0, EXECUTION.action_slice(index)] = numbers
         return self.step_joint(joint)
 

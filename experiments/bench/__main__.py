@@ -34,6 +34,12 @@ def _envs() -> list[Figure]:
     return figures()
 
 
+def _signals() -> list[Figure]:
+    from experiments.bench.signals import figures
+
+    return figures()
+
+
 def _mappo() -> list[Figure]:
     from experiments.bench import mappo, mappo_execution
     from experiments.ours_toy import OursToy
@@ -55,7 +61,13 @@ def _on_device(name: str, device: str) -> list[Figure]:
 
 
 # Imported when run: the book needs nothing that environments need.
-BENCHES: Mapping[str, Bench] = {"book": _book, "flow": _flow, "envs": _envs, "mappo": _mappo}
+BENCHES: Mapping[str, Bench] = {
+    "book": _book,
+    "flow": _flow,
+    "envs": _envs,
+    "signals": _signals,
+    "mappo": _mappo,
+}
 
 
 def bench_named(name: str, benches: Mapping[str, Bench]) -> Bench:

@@ -7,7 +7,7 @@ the resets that full episodes need are part of the time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from envs import execution_v1
 from envs.execution import make_batched
+from experiments.bench.layers import LayerSizes, layer_figures
 from experiments.bench.reference import reference_messages_per_s
 from experiments.bench.report import Figure, speed
 from experiments.bench.timing import median_cpu_seconds
@@ -40,6 +41,7 @@ class EnvSizes:
     reference_messages: int = 200_000
     levels: int = 1024
     seed: int = 0
+    layers: LayerSizes = field(default_factory=LayerSizes)
 
 
 def figures(sizes: EnvSizes | None = None) -> list[Figure]:
@@ -48,9 +50,8 @@ def figures(sizes: EnvSizes | None = None) -> list[Figure]:
     joint = joint_actions(sizes.steps, sizes.seed)
     alone, messages = _alone(sizes, joint, ExecutionConfig())
     quiet, _ = _alone(sizes, joint, _quiet_market())
-    book_steps = (
-        reference_messages_per_s(sizes.reference_messages, sizes.seed, sizes.levels) / messages
-    )
+    book = reference_messages_per_s(sizes.reference_messages, sizes.seed, sizes.levels)
+    book_steps = book / messages
     batched = _batched_steps_per_s(sizes)
     reference = "Python book, same messages"
     unit = "steps/s"
@@ -66,6 +67,7 @@ def figures(sizes: EnvSizes | None = None) -> list[Figure]:
             target=_QUIET_US,
             at_most=True,
         ),
+        *layer_figures(sizes.layers, book),
     ]
 
 

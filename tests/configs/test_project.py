@@ -12,8 +12,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from configs.errors import ConfigError
 from configs.loading import dump_yaml, load_config, shipped, shipped_names
-from configs.train import TrainConfig
+from configs.train import TRAININGS, TrainConfig, load_train_config, load_training
+from configs.yaml_text import read_document
+from trainers.layers import LAYERS
 
 HEAVY = {"torch", "ray", "pettingzoo", "mlflow"}
 
@@ -105,12 +108,23 @@ def test_the_documents_preset_is_what_the_documents_name() -> None:
     assert env.reward.objective == "documents"
 
 
+def test_every_layer_has_its_file_its_training_and_its_entry() -> None:
+    assert set(TRAININGS) == set(shipped_names("layers")) == set(LAYERS)
+    for name, training in TRAININGS.items():
+        assert training.model_fields["layer"].default == name == LAYERS[name].name
+
+
 @pytest.mark.parametrize("layer", shipped_names("layers"))
 @pytest.mark.parametrize("preset", [None, *shipped_names("presets")])
 def test_shipped_files_load_and_round_trip(tmp_path: Path, layer: str, preset: str | None) -> None:
-    sources = [shipped("layers", layer)] + ([shipped("presets", preset)] if preset else [])
-    config = load_config(TrainConfig, *sources)
+    presets = [] if preset is None else [preset]
+    told = [read_document(shipped("presets", name)).tree.get("layer", layer) for name in presets]
+    if any(name != layer for name in told):  # a preset of another layer alone
+        with pytest.raises(ConfigError, match=rf"layer=\w+ in .*{preset}.yaml:\d+: expected"):
+            load_train_config(layer, presets, [], [], None)
+        return
+    config = load_train_config(layer, presets, [], [], None)
     assert config.layer == layer
     whole = tmp_path / "whole.yaml"
     whole.write_text(dump_yaml(config))
-    assert load_config(TrainConfig, whole) == config
+    assert load_training(layer, whole) == config

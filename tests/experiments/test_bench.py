@@ -42,8 +42,24 @@ def tiny_book() -> list[Figure]:
 def tiny_envs() -> list[Figure]:
     pytest.importorskip("pettingzoo", reason="the environments need the `train` extra")
     from experiments.bench.envs import EnvSizes, figures
+    from experiments.bench.layers import LayerSizes
 
-    return figures(EnvSizes(steps=90, repeats=1, batch=3, batch_steps=5, reference_messages=500))
+    return figures(
+        EnvSizes(
+            steps=90,
+            repeats=1,
+            batch=3,
+            batch_steps=5,
+            reference_messages=500,
+            layers=LayerSizes(steps=70, repeats=1, bars=3000),
+        )
+    )
+
+
+def tiny_signals() -> list[Figure]:
+    from experiments.bench.signals import SignalSizes, figures
+
+    return figures(SignalSizes(bars=1200, repeats=1, reference_bars=2, updates=40, warm_up=700))
 
 
 def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict[str, Any]:
@@ -73,6 +89,22 @@ def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict
                 "execution_batched3_steps_per_s",
                 "execution_messages_per_step",
                 "execution_step_without_messages_us",
+                "tactical_steps_per_s_1msg_per_s",
+                "tactical_messages_per_step",
+                "strategic_steps_per_s_1msg_per_s",
+                "strategic_messages_per_step",
+            ],
+        ),
+        (
+            "signals",
+            tiny_signals,
+            [
+                "matrices_seconds_56k",
+                "update_us",
+                "update_p50_us",
+                "update_session_open_us",
+                "fvg_ratio_pandas",
+                "fvg_equal_pandas",
             ],
         ),
     ],
@@ -102,6 +134,21 @@ def test_the_book_is_compared_with_the_reference_for_equality(
     speed_row = figures["replay_messages_per_s"]
     assert speed_row["target"] == 60.0
     assert speed_row["ratio"] == pytest.approx(speed_row["value"] / speed_row["reference_value"])
+
+
+def test_gaps_are_compared_with_pandas_for_equality() -> None:
+    figures = {figure.name: figure for figure in tiny_signals()}
+    assert figures["fvg_equal_pandas"].met is True
+    assert figures["matrices_seconds_56k"].ratio > 1.0
+
+
+def test_gaps_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.bench import signals
+
+    right = signals.fair_value_gaps
+    monkeypatch.setattr(signals, "fair_value_gaps", lambda *given: right(*given) + 1.0)
+    figures = {figure.name: figure for figure in tiny_signals()}
+    assert figures["fvg_equal_pandas"].met is False
 
 
 def test_a_wrong_replay_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

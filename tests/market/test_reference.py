@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from market.bars import Bars, load_bars
 from market.reference import bar_deviation, pinned_bridge, regime_path
 from market.simulator import Simulator
 from market.sources import BarSource
+from market.splits import SPLITS
 from tests.market import bar_files
 from tests.market.episodes import configured
 
@@ -180,14 +182,16 @@ def source(config: ExecutionConfig, split: Any) -> BarSource:
 
 
 def test_splits_are_apart_by_the_embargo(tmp_path: Path) -> None:
-    """Every bar that is played is found by its path; none of both splits is near the other."""
+    """Every bar that is played is found by its path; none of two splits is near the other."""
     config = bars_config(synthetic_bars(tmp_path))
-    played = {split: _bars_played(config, split) for split in ("train", "test")}
+    played = {split: _bars_played(config, split) for split in SPLITS}
     assert len(played["train"]) > 100
+    assert len(played["validation"]) > 20
     assert len(played["test"]) > 50
     assert min(played["train"]) >= PAST
     assert max(played["test"]) <= 399
-    assert min(played["test"]) - max(played["train"]) > 10
+    for before, after in itertools.pairwise(SPLITS):
+        assert min(played[after]) - max(played[before]) > 10
 
 
 def _bars_played(config: ExecutionConfig, split: Any) -> set[int]:
@@ -253,8 +257,8 @@ def test_real_bars_are_played(sample_bars_path: Path) -> None:
         },
         activity_bars=46,
     )
-    for split in ("train", "test"):
-        simulator = Simulator(config, 64, split)  # type: ignore[arg-type]
+    for split in SPLITS:
+        simulator = Simulator(config, 64, split)
         simulator.reset(np.arange(64), np.arange(64, dtype=np.uint64))
         episodes = simulator.market.episodes
         assert np.all(np.isfinite(simulator.market.path))

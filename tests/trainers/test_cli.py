@@ -53,6 +53,13 @@ def test_help_lists_the_commands(run: Run) -> None:
         (["decide", "--models", "models:/nope@champion"], "there is none at sqlite:///mlflow.db"),
         (["train", "execution", "--on-bad", "drop"], "env.market.reference.bars"),
         (["train", "execution", "--resume", "--output", "nowhere"], "holds no run"),
+        (["train", "strategic", "--set", "env.parent.horizon_steps=5"], "unknown key 'parent'"),
+        (["train", "strategic", "--set", "env.horizon_bars=0"], "env.horizon_bars=0"),
+        (["train", "strategic", "--set", "env.split=test"], "unknown key 'split' under 'env'"),
+        (["train", "strategic", "--set", "layer=execution"], "layer=execution in --set"),
+        (["train", "strategic", "--preset", "documents"], "expected 'strategic'"),
+        (["config", "show", "execution", "--set", "env.horizon_bars=9"], "'horizon_bars'"),
+        (["decide", "--layer", "strategic"], "works for the layer execution only"),
     ],
 )
 def test_a_users_mistake_is_one_message(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from configs.evaluation import EvaluationConfig
 from tests.trainers.paired_env import Constant, PairedEnv
 from trainers import report as reports
 from trainers.evaluate import EVALUATION_SEEDS, EvaluationReport, evaluate
+from trainers.objective import RETURN, SHORTFALL
 
 CONFIG = EvaluationConfig(
     min_parents=200, max_parents=400, batch_size=50, bootstrap_samples=200, half_width_share=0.5
@@ -35,6 +37,59 @@ def test_it_measures_the_known_costs_and_names_the_best_baseline() -> None:
     assert "beats the best baseline, 'ac'" in report.verdict
     assert report.summaries["policy"].metrics["filled_before_cross"] == 0.5
     assert report.against("twap").correlation > 0.99
+
+
+# The toy's costs read as gains: what is dearer is better.
+GAIN = replace(RETURN, metric="shortfall_bp", figures=())
+
+
+def gains(**means: float) -> EvaluationReport:
+    policies = {
+        name: Constant(mean, 0.05 if name == "policy" else 0.0) for name, mean in means.items()
+    }
+    return evaluate(PairedEnv, policies, CONFIG, objective=GAIN)
+
+
+def test_of_a_return_more_is_better() -> None:
+    report = gains(policy=0.5, hold=0.4, flat=0.0)
+    assert report.best_baseline == "hold" and report.beats_baseline
+    assert report.against("hold").mean_difference == pytest.approx(0.1, abs=1e-6)
+    assert "beats the best baseline, 'hold': difference +0.100 bp" in report.verdict
+    assert report.verdict.endswith(f"{report.parents} episodes.")
+    worse = gains(policy=0.2, hold=0.4, flat=0.0)
+    assert not worse.beats_baseline and "is worse than the best baseline, 'hold'" in worse.verdict
+    fields = report.as_dict()
+    assert fields["objective"] == "shortfall_bp"
+    assert fields["policies"]["hold"]["return"]["mean"] == pytest.approx(0.4, abs=1e-6)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(*reports.tables(report))
+    text = console.export_text()
+    assert text.index("policy <-") < text.index("hold ") < text.index("flat ")
+
+
+def test_widths_of_returns_are_shares_of_the_deviation_between_episodes() -> None:
+    """No mean is needed: a reference that earns nothing on average is a scale too."""
+    values = np.array([-3.0, 3.0, -3.0, 3.0])
+    assert GAIN.width_unit(values) == pytest.approx(3.0)
+    assert SHORTFALL.width_unit(values) == 0.0
+    policies = {"policy": Constant(0.2, 0.3), "flat": Constant(0.0)}
+    narrow = CONFIG.model_copy(update={"half_width_share": 1e-9})
+    assert evaluate(PairedEnv, policies, CONFIG, objective=GAIN).precise
+    assert not evaluate(PairedEnv, policies, narrow, objective=GAIN).precise
+
+
+def test_episodes_of_neighbouring_days_are_drawn_together() -> None:
+    """Widths grow where episodes share days, which single days hide."""
+
+    def clusters(days: int) -> int:
+        told = CONFIG.model_copy(update={"cluster_days": days})
+        return (
+            evaluate(PairedEnv, {"policy": Constant(0.2), "twap": Constant(0.5)}, told)
+            .against("twap")
+            .clusters
+        )
+
+    assert clusters(1) > clusters(4) > 1
 
 
 def test_every_policy_plays_the_same_parents_once_and_batches_are_new() -> None:

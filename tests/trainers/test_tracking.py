@@ -10,6 +10,7 @@ import pytest
 from cascade.registry import resolve
 from configs.errors import ArtefactError, TrackingError
 from configs.tracking import URI_VARIABLE, TrackingConfig
+from trainers.objective import RETURN
 from trainers.statistics import PairedResult
 from trainers.tracking import (
     Promotion,
@@ -151,6 +152,13 @@ def test_the_rule_of_promotion() -> None:
     assert unusable.alias == "champion" and "other columns" in unusable.reason
     elsewhere = promotion("3", result(-0.3, -0.1), other_environment="env.step_seconds=2")
     assert elsewhere.alias == "challenger" and "env.step_seconds=2" in elsewhere.reason
+
+
+def test_the_rule_of_promotion_where_more_is_better() -> None:
+    earns = promotion("3", result(0.1, 0.3), objective=RETURN)
+    assert earns.alias == "champion" and earns.reason.startswith("better: ")
+    less = promotion("3", result(-0.3, -0.1), objective=RETURN)
+    assert less.alias == "challenger" and less.reason.startswith("not shown to be better: ")
 
 
 @pytest.mark.slow

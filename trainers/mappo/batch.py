@@ -16,10 +16,12 @@ from policies.critic import CentralCritic
 from policies.gae import generalized_advantages
 from trainers.mappo.plan import CRITIC, ActorPlan, TeamPlan
 from trainers.mappo.rollout import Rollout
+from trainers.mappo.windows import WindowTables
 
 Rows = dict[str, Tensor]
 
 MEMORY = "memory"  # the one array of a unit without a time axis
+STATES, ROWS = "states", "rows"  # what windows stand in front of
 _ADVANTAGE_EPSILON = 1e-8
 
 
@@ -35,10 +37,15 @@ class Batch:
     rows: dict[str, Rows]
     units: int
     sequences: bool
+    places: Tensor | None = None  # of windows' newest bars, by unit
+    tables: WindowTables | None = None
 
     def draw(self, name: str, index: Tensor, in_time: bool) -> Rows:
         """The units `index` [B] of one module: [L, B, ...] where `in_time`, else [B x L, ...]."""
         found = {key: value[index] for key, value in self.rows[name].items()}
+        if self.tables is not None and self.places is not None:
+            for key in found.keys() & {STATES, ROWS}:
+                found[key] = self.tables.whole(found[key], self.places[index])
         if not self.sequences:
             return found
         return {
@@ -79,7 +86,10 @@ class Batches:
         settings, critic = self._settings, self._critic
         alive = None if rollout.alive.all() else self._tensor(rollout.alive)
         states = self._tensor(rollout.states)
-        values, advantages = self.advantages(rollout, states, alive)
+        windows = rollout.windows
+        tables = None if windows is None else WindowTables(windows, self._device)
+        places = None if windows is None else self._tensor(windows.places)
+        values, advantages = self.advantages(rollout, states, alive, tables, places)
         returns = advantages + values
         found = {"explained_variance": _explained_variance(values, returns, alive)}
         if settings.critic.value_norm:
@@ -87,38 +97,57 @@ class Batches:
             batches = settings.epochs * settings.minibatches
             critic.norm.update(mean, variance, batches, known)
             returns = critic.norm.normalize(returns)
-        rows = {CRITIC: {"states": states, "returns": returns}}
+        rows = {CRITIC: {STATES: states, "returns": returns}}
         if alive is not None:
             rows[CRITIC]["alive"] = alive
         for actor in self._plan.actors:
             rows[actor.name] = self._actor_rows(actor, rollout, advantages, alive)
-        return self._batch(rows, rollout), found
+        return self._batch(rows, rollout, tables, places), found
 
-    def _batch(self, rows: dict[str, Rows], rollout: Rollout) -> Batch:
+    def _values(self, states: Tensor, tables: WindowTables | None, places: Tensor | None) -> Tensor:
+        """[T, N, A]; step by step where windows are to be put together, for their size."""
+        if tables is None or places is None:
+            return self._critic.values(states)
+        steps = zip(states, places, strict=True)
+        return torch.stack([self._critic.values(tables.whole(*step)) for step in steps])
+
+    def _batch(
+        self,
+        rows: dict[str, Rows],
+        rollout: Rollout,
+        tables: WindowTables | None,
+        places: Tensor | None,
+    ) -> Batch:
         """Arrays [T, N, ...] of all modules as units."""
         sequences = self._plan.has_memory
         length = self._settings.sequence_length if sequences else 1
+
+        def unit(value: Tensor) -> Tensor:
+            return _sequences(value, length) if sequences else value.flatten(0, 1)
+
         units = {
-            name: {
-                key: _sequences(value, length) if sequences else value.flatten(0, 1)
-                for key, value in part.items()
-            }
-            for name, part in rows.items()
+            name: {key: unit(value) for key, value in part.items()} for name, part in rows.items()
         }
         for name in self._remembering:
             memory = self._tensor(rollout.decisions[name].memory)
             units[name][MEMORY] = memory.flatten(0, 1)
-        return Batch(units, rollout.env_steps() // length, sequences)
+        drawn = None if places is None else unit(places)
+        return Batch(units, rollout.env_steps() // length, sequences, drawn, tables)
 
     def advantages(
-        self, rollout: Rollout, states: Tensor, alive: Tensor | None
+        self,
+        rollout: Rollout,
+        states: Tensor,
+        alive: Tensor | None,
+        tables: WindowTables | None = None,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(values, advantages), each [T, N, A], in the reward's scale."""
         settings, critic = self._settings, self._critic
         rewards = self._tensor(rollout.rewards)
         if settings.reward == "team":
             rewards = _team_reward(rewards, alive)
-        values = critic.values(states)
+        values = self._values(states, tables, places)
         next_values = torch.cat(
             [values[1:], critic.values(self._tensor(rollout.last_states))[None]]
         )
@@ -146,7 +175,7 @@ class Batches:
         mine = None if alive is None else alive[..., actor.agents]
         rows = {
             name: self._tensor(getattr(decisions, name))
-            for name in ("rows", "latent", "log_prob", "targets")
+            for name in (ROWS, "latent", "log_prob", "targets")
         }
         rows["advantages"] = self._normalized(own, mine)
         if mine is not None:

@@ -28,6 +28,7 @@ from trainers.mappo.modules import ActorModule, CentralCriticModule
 from trainers.mappo.plan import CRITIC, TeamPlan, plan_training
 from trainers.mappo.runner import BatchedEnvRunner
 from trainers.mappo.sampler import make_environment
+from trainers.mappo.unseen import refuse_unseen_split
 from trainers.registry import load
 
 VECTOR = "envs.vector:make_vector"
@@ -86,8 +87,8 @@ class MAPPOConfig(PPOConfig):
         env: "package.module:function", called as function(**kwargs) for every copy.
 
         Raises:
-            TrainingError: there is no such function, or its agents cannot be trained as
-                the settings ask.
+            TrainingError: there is no such function, its agents cannot be trained as the
+                settings ask, or `kwargs` name data that are kept from training.
         """
         self.batched_env(VECTOR, vector_options(env, kwargs, self.settings))
         self._named = (env, dict(kwargs))
@@ -98,7 +99,13 @@ class MAPPOConfig(PPOConfig):
 
         make: "package.module:function", called as function(num_envs, seed, **kwargs)
         in every runner.
+
+        Raises:
+            TrainingError: `kwargs`, alone or as a stage of the curriculum lays them out, name
+                another split of the data than the one for training.
         """
+        for stage in self._stages(kwargs or {}):
+            refuse_unseen_split(stage, make)
         self._named = None
         probe = make_environment(make, 1, self.settings.seed, kwargs or {})
         layout = probe.layout

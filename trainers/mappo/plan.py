@@ -18,10 +18,11 @@ from policies.actor import Actor
 from policies.critic import CentralCritic
 from policies.group import GroupActor
 from policies.sequential import SequentialPolicy
-from signals.layout import LayerLayout
+from signals.layout import LayerLayout, Window
 from signals.noise import JointNoise, TeamNoise
 from signals.sequence import sequential_layout
 from signals.team import GroupLayout, TeamLayout
+from trainers.mappo.windows import packed_width
 from trainers.registry import load
 
 POLICY = "policy"  # the one actor of a layer
@@ -110,6 +111,16 @@ class TeamPlan:
     @property
     def row_width(self) -> int:
         return self.layout.row_width
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What rows and states begin with and is sent bar by bar."""
+        return self.layout.windows if isinstance(self.layout, LayerLayout) else ()
+
+    @property
+    def packed_width(self) -> int:
+        """Columns of rows and states that `windows` take."""
+        return packed_width(self.windows)
 
     @property
     def state_width(self) -> int:

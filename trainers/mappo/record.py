@@ -13,6 +13,7 @@ from policies.actor import Actor
 from trainers.mappo.faces import Face
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.rollout import Decisions, EpisodeStats, Rollout
+from trainers.mappo.windows import WindowPacker
 
 
 class Record:
@@ -36,10 +37,12 @@ class Record:
 
         self._plan = plan
         self._env = env
+        self._packed = plan.packed_width
+        self._packer = WindowPacker(plan.windows, length, count) if plan.windows else None
         self._sequence_length = sequence_length
         self._decisions = {
             actor.name: Decisions(
-                rows=floats(actor.row_width),
+                rows=floats(actor.row_width - self._packed),
                 masks=flags(actor.mask_width),
                 latent=floats(actor.action_width),
                 log_prob=floats(actor.agent_count),
@@ -48,7 +51,7 @@ class Record:
             )
             for actor in plan.actors
         }
-        self.states = floats(plan.state_width)
+        self.states = floats(plan.state_width - self._packed)
         self.rewards = floats(agents)
         self._alive, self._terminations, self._truncations = (flags(agents) for _ in range(3))
         self._begins = np.empty((length, count), dtype=np.bool_)
@@ -59,12 +62,14 @@ class Record:
         self, t: int, face: Face, begins: NDArray[np.bool_], memory: Mapping[str, Tensor]
     ) -> None:
         """What is seen before the decision of step `t`."""
-        self.states[t] = self._plan.critic_rows(self._env, face.alive)
+        self.states[t] = self._plan.critic_rows(self._env, face.alive)[:, self._packed :]
+        if self._packer is not None:
+            self._packer.add(t, self._env.rows, begins)
         self._alive[t] = face.alive
         self._begins[t] = begins
         for actor in self._plan.actors:
             into = self._decisions[actor.name]
-            into.rows[t] = self._env.rows[:, actor.rows]
+            into.rows[t] = self._env.rows[:, actor.rows][:, self._packed :]
             into.masks[t] = face.masks[:, actor.masks]
             if t % self._sequence_length == 0 and actor.name in memory:
                 into.memory[t // self._sequence_length] = memory[actor.name].numpy()
@@ -106,4 +111,5 @@ class Record:
             cut_index=np.concatenate(self._cut_index),
             cut_states=np.concatenate(self._cut_states),
             stats=stats,
+            windows=None if self._packer is None else self._packer.packed(),
         )

@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.mappo.windows import PackedWindows
+
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
@@ -92,6 +94,8 @@ class Rollout:
 
     decisions: by actor.
     states [T, N, state_width]: what the critic reads, before the decision.
+    windows: what the rows of `decisions` and the states begin with, where the layout has
+        windows; those rows then hold the columns after them alone.
     rewards [T, N, A]. alive: bool [T, N, A], the agent acted.
     begins: bool [T, N], the step is an episode's first.
     terminations, truncations: bool [T, N, A], the agent's life ended in the step.
@@ -113,6 +117,7 @@ class Rollout:
     cut_states: FloatArray
     stats: EpisodeStats
     weights_seq_no: int = 0
+    windows: PackedWindows | None = None
 
     @property
     def length(self) -> int:
@@ -151,6 +156,7 @@ class Rollout:
             decisions={name: found[part] for name, found in self.decisions.items()},
             cut_index=self.cut_index[inside] - np.array([0, start]),
             cut_states=self.cut_states[inside],
+            windows=None if self.windows is None else self.windows[part],
         )
 
     def split(self, parts: int) -> list[Rollout]:
@@ -171,6 +177,7 @@ class Rollout:
             stats.add(rollout.stats)
             cuts.append(rollout.cut_index + np.array([0, offset]))
             offset += rollout.num_envs
+        packed = [r.windows for r in rollouts if r.windows is not None]
         joined = {
             name: np.concatenate([getattr(r, name) for r in rollouts], axis=axis)
             for name, axis in _ENV_AXIS.items()
@@ -185,6 +192,7 @@ class Rollout:
             cut_states=np.concatenate([r.cut_states for r in rollouts]),
             stats=stats,
             weights_seq_no=min(r.weights_seq_no for r in rollouts),
+            windows=PackedWindows.concatenate(packed) if packed else None,
         )
 
 

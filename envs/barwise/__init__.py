@@ -1,0 +1,1 @@
+"""What the environments above execution share: data, batching, PettingZoo's faces."""

@@ -1,0 +1,130 @@
+"""The five-minute bars that tactical episodes are cut from, with what agents read of them.
+
+Bars of the built-in market are generated at the layer's own length. A file's bars may be as
+long, or a whole number of times longer: then shorter ones emerge from them (`finer_bars`).
+Splits are cut on the file's bars, at the same times as for every other layer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.barwise import LayerConfig
+from configs.errors import DataError
+from configs.market import BarReference
+from configs.signals import SignalsConfig
+from configs.splits import Split
+from envs.barwise.data import Keyed, bars_of_layer, data_key, starts_among
+from market.bar_tape import BarTape, bar_tape
+from market.bars import Bars, load_bars
+from market.finer_bars import finer_bars
+from market.splits import SplitRange, split_range
+from signals.bars.fvg import SPAN
+from signals.bars.matrices import TACTICAL_ROWS, FeatureTable, tactical_table
+from signals.bars.ranges import average_ranges
+
+
+@dataclass(frozen=True)
+class FastData:
+    """Bars of one split, and the table of the tactical matrix over all bars.
+
+    Attributes:
+        tape: of all bars.
+        tactical: rows of the matrix, one a bar.
+        ranges: float64 [n], the average true range at each close, ticks; NaN until warm.
+        starts: int64 [m], bars at whose close an episode may begin: windows are whole there
+            and at every bar that it plays, and all of them lie in the split.
+        fingerprint: of the bars.
+    """
+
+    tape: BarTape
+    tactical: FeatureTable
+    ranges: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What all splits share; `stamps` are those of the given bars, each cut into `parts`."""
+
+    tape: BarTape
+    tactical: FeatureTable
+    ranges: NDArray[np.float64]
+    stamps: NDArray[np.int64]
+    parts: int
+    fingerprint: str
+
+
+def fast_data(config: LayerConfig, split: Split) -> FastData:
+    """The data of one split; computed once for a configuration and kept.
+
+    Raises:
+        DataError: the split holds no episode, or a file's bars are no multiple of the layer's.
+    """
+    tables = _tables(Keyed(data_key(config), config))
+    rows = _range(tables, config, split)
+    starts = starts_among(
+        tables.tactical.usable(TACTICAL_ROWS) & np.isfinite(tables.ranges),
+        rows.first * tables.parts,
+        rows.after * tables.parts,
+        config.horizon_bars,
+        str(rows),
+    )
+    return FastData(tables.tape, tables.tactical, tables.ranges, starts, tables.fingerprint)
+
+
+def lookback(config: SignalsConfig) -> int:
+    """Bars behind a decision that its window and the gaps and averages in it go back."""
+    gaps = config.fvg.expiry + config.fvg.body_bars + SPAN
+    return TACTICAL_ROWS + max(gaps, config.volume_average, config.atr_bars)
+
+
+@lru_cache(maxsize=4)
+def _tables(keyed: Keyed) -> _Tables:
+    config = keyed.config
+    given, parts = _given(config)
+    tick, minutes = config.market.tick, int(config.bar_minutes)
+    bars = given
+    if parts > 1:
+        length = config.bar_minutes * parts
+        bars = finer_bars(given, length, parts, tick, config.series.seed, config.market.flow)
+    ranges = average_ranges(bars, minutes, config.signals) / tick
+    ranges.flags.writeable = False
+    return _Tables(
+        bar_tape(bars, config.bar_minutes, tick, config.past_bars),
+        tactical_table(bars, minutes, tick, config.signals),
+        ranges,
+        given.start,
+        parts,
+        bars.fingerprint,
+    )
+
+
+def _given(config: LayerConfig) -> tuple[Bars, int]:
+    """The bars as they are given, and into how many each is to be cut."""
+    reference = config.market.reference
+    if not isinstance(reference, BarReference):
+        return bars_of_layer(config), 1
+    parts = reference.bars.bar_minutes / config.bar_minutes
+    if parts != int(parts):
+        raise DataError(
+            f"{reference.bars.path}: bars of {reference.bars.bar_minutes} min, but the layer "
+            f"decides every {config.bar_minutes:g}; expected a whole multiple, set bar_minutes to "
+            "a whole part of the file's"
+        )
+    return load_bars(reference.bars), int(parts)
+
+
+def _range(tables: _Tables, config: LayerConfig, split: Split) -> SplitRange:
+    """The split's range of given bars; nothing that is read at one looks across its border."""
+    behind = math.ceil(lookback(config.signals) / tables.parts)
+    embargo = max(config.splits.embargo_bars, behind)
+    told = config.splits.model_copy(update={"embargo_bars": embargo})
+    least = math.ceil((config.horizon_bars + 1) / tables.parts)
+    return split_range(split, len(tables.stamps), tables.stamps, told, least=least, source="bars")

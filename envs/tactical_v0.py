@@ -1,0 +1,23 @@
+"""`from envs import tactical_v0`: PettingZoo's two faces of the tactical environment."""
+
+from __future__ import annotations
+
+from configs.splits import Split
+from configs.tactical import TacticalConfig
+from envs.tactical.faces import TacticalAECEnv, TacticalParallelEnv
+
+__all__ = ["env", "parallel_env"]
+
+
+def parallel_env(
+    config: TacticalConfig | None = None, seed: int | None = None, split: Split = "train"
+) -> TacticalParallelEnv:
+    """The three agents act at once; `upstream` is zero and the joint action is taken whole."""
+    return TacticalParallelEnv(config, seed, split)
+
+
+def env(
+    config: TacticalConfig | None = None, seed: int | None = None, split: Split = "train"
+) -> TacticalAECEnv:
+    """The three agents act in turn; `observe()` shows each what those before it chose."""
+    return TacticalAECEnv(config, seed, split)

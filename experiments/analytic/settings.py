@@ -1,0 +1,111 @@
+"""The tasks of the study, their settings and what they must show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from configs.analytic import AnalyticConfig
+from configs.base import Config
+from configs.errors import RegistryError, nearest
+from configs.loading import load_config
+from configs.mappo import MappoConfig
+
+ALL = "all"
+TASKS = ("ar1", "ar1_cost", "regime", "almgren_chriss", "neutral", "oracle", "random_walk")
+SEEDS = 3
+
+_HERE = Path(__file__).parent
+_COMMON = "common"
+
+Figure = Literal["share", "gap_share", "excess_cost", "turnover"]
+
+
+class JudgingConfig(Config):
+    """How trained actors are judged: by their modes, on episodes that no training saw."""
+
+    episodes: PositiveInt = Field(8192, le=100_000)
+    seed: NonNegativeInt = Field(0, le=1_000_000)
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    bootstrap_samples: int = Field(1_000, ge=100)
+
+
+class StudyConfig(Config):
+    """One training of the study."""
+
+    market: AnalyticConfig
+    mappo: MappoConfig = MappoConfig()
+    judging: JudgingConfig = JudgingConfig()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a task must show, as the mean over seeds.
+
+    figure: "share" is utility over the optimum's, a flat position being worth 0; "gap_share"
+        the part of the way from TWAP to the optimum; "excess_cost" the cost above the optimum's,
+        over the optimum's; "turnover" what is traded a bar, share of the limit.
+    wanted: at least this of shares, at most this of the others.
+    """
+
+    figure: Figure
+    wanted: float
+    what: str
+
+    @property
+    def at_least(self) -> bool:
+        return self.figure in ("share", "gap_share")
+
+    def met(self, value: float) -> bool:
+        return value >= self.wanted if self.at_least else value <= self.wanted
+
+
+TARGETS = {
+    "ar1": Target("share", 0.90, "share of the optimum"),
+    "ar1_cost": Target("share", 0.90, "share of the optimum"),
+    "regime": Target("share", 0.85, "share of the Bayes filter's optimum"),
+    "almgren_chriss": Target("gap_share", 0.90, "share of the way from TWAP to the optimum"),
+    "neutral": Target("excess_cost", 0.02, "cost above TWAP's, over TWAP's (lambda 0)"),
+    "oracle": Target("share", 0.80, "share of the optimum given the same feature"),
+    # A hundredth of the limit a bar is less than a tenth of one step.
+    "random_walk": Target("turnover", 0.01, "turnover a bar, share of the limit"),
+}
+
+
+def tasks_named(name: str) -> tuple[str, ...]:
+    """The tasks that `name` stands for.
+
+    Raises:
+        RegistryError: there is none of that name.
+    """
+    if name == ALL:
+        return TASKS
+    if name not in TASKS:
+        known = (*TASKS, ALL)
+        hint = nearest(name, known)
+        meant = f"; {hint}" if hint.startswith("did") else ""
+        raise RegistryError(f"unknown task '{name}': expected one of {', '.join(known)}{meant}")
+    return (name,)
+
+
+def settings(
+    task: str, seed: int, frames: int | None = None, episodes: int | None = None
+) -> StudyConfig:
+    """The settings of one training: common.yaml, then the task's own file.
+
+    frames: environment steps of all its environments together. episodes: that it is judged
+    on. None takes the files'.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+    overrides = [f"mappo.seed={seed}"]
+    if frames is not None:
+        overrides.append(f"mappo.stop.env_steps={frames}")
+    if episodes is not None:
+        overrides.append(f"judging.episodes={episodes}")
+    files = [_HERE / f"{name}.yaml" for name in (_COMMON, task)]
+    return load_config(StudyConfig, *files, overrides=overrides)

@@ -1,0 +1,65 @@
+"""The tactical layer's reward terms: pure functions of before, action and after.
+
+Every term is in bp of the equity that the episode began with; the reward is their sum by
+weights (`weights_of`, `rewards.composition`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.rewards import TacticalRewardConfig
+from market.kernels import inlined
+
+TERMS = ("equity", "entry", "limit")
+_TO_BP = 1e4
+
+
+def weights_of(config: TacticalRewardConfig) -> NDArray[np.float64]:
+    """Weights in the order of `TERMS`."""
+    return np.array([getattr(config, term) for term in TERMS], np.float64)
+
+
+@inlined
+def equity_term(before: float, after: float, base: float) -> float:
+    """P&L of the bar after all costs, bp of `base`.
+
+    Args:
+        before, after: equity, currency, marked at the reference and net of costs.
+        base: equity at the start of the episode, currency.
+    """
+    return _TO_BP * (after - before) / base
+
+
+@inlined
+def entry_term(quantity: float, price: float, vwap: float, base: float) -> float:
+    """How much better than the bar's average price the bar's order was filled, bp of `base`.
+
+    Above 0 for buying below the average and for selling above it. It is weighed by what was
+    filled: a good price for nothing earns nothing. In a bar in which nobody else traded
+    there is no average, and the term is 0.
+
+    Args:
+        quantity: filled in the bar, units, signed: above 0 bought.
+        price: average of these fills, currency.
+        vwap: average price of the bar weighed by volume, own fills left out, currency; NaN
+            where nobody else traded.
+        base: equity at the start of the episode, currency.
+    """
+    if quantity == 0.0 or math.isnan(vwap):
+        return 0.0
+    return _TO_BP * quantity * (vwap - price) / base
+
+
+@inlined
+def limit_term(use: float, scale_bp: float) -> float:
+    """Minus what the bar's position uses of its risk limit above the whole of it, bp.
+
+    Args:
+        use: risk over its limit after the bar's trades (SPEC section 7: u); 1 is at it.
+        scale_bp: what a bar at twice the limit counts.
+    """
+    return -scale_bp * max(use - 1.0, 0.0)

@@ -1,0 +1,112 @@
+"""Simple rules of the layers above execution: what they want, and how they get there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from signals.strategic import (
+    BACK_MOMENTUM,
+    BUY,
+    COORDINATOR,
+    DIRECTIONAL,
+    HOLD,
+    SELL,
+    STAND_ASIDE,
+    STRATEGIC,
+)
+from signals.tactical import CHOICES, TACTICAL
+from trainers.bar_baselines import strategic_baselines, tactical_baselines
+
+COLUMN = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
+AGENTS = [agent.name for agent in STRATEGIC.agents]
+
+
+def row(**values: float) -> NDArray[np.float32]:
+    """A row of a flat account under no limit but its own, with `values` by column name."""
+    given = {"allowed": 1.0, "may_buy": 1.0, "may_sell": 1.0, "may_hold": 1.0, **values}
+    out = np.zeros((1, STRATEGIC.row_width), np.float32)
+    for name, value in given.items():
+        out[0, COLUMN[name]] = value
+    return out
+
+
+def choices(baseline: str, **values: float) -> dict[str, int]:
+    newest = {name.replace("_newest", "@0"): value for name, value in values.items()}
+    action = strategic_baselines()[baseline].act(row(**newest))
+    assert action.shape == (1, STRATEGIC.action_width) and action.dtype == np.float32
+    return dict(zip(AGENTS, action[0].astype(int).tolist(), strict=True))
+
+
+def moves(choice: int) -> dict[str, int]:
+    gate = STAND_ASIDE if choice == HOLD else BACK_MOMENTUM
+    return {**dict.fromkeys(DIRECTIONAL, choice), COORDINATOR: gate}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "values", "choice"),
+    [
+        ("buy_and_hold", {}, BUY),
+        ("buy_and_hold", {"position": 0.9}, BUY),
+        ("buy_and_hold", {"position": 1.0}, HOLD),
+        ("flat", {}, HOLD),
+        ("momentum", {"momentum_50_newest": 0.4}, BUY),
+        ("momentum", {"momentum_50_newest": -0.4}, SELL),
+        ("momentum", {"momentum_50_newest": -0.4, "position": -1.0}, HOLD),
+        ("momentum", {"momentum_50_newest": -0.4, "nwrqk_value_newest": 1.0}, SELL),
+        ("momentum", {"momentum_50_newest": 0.4, "position": -1.0}, BUY),
+        ("momentum", {"position": 0.5}, HOLD),
+        # The regression above the price: it is expected to rise.
+        ("mean_reversion", {"nwrqk_value_newest": 0.2}, BUY),
+        ("mean_reversion", {"nwrqk_value_newest": -0.2}, SELL),
+        ("mean_reversion", {"nwrqk_value_newest": -0.2, "momentum_50_newest": 1.0}, SELL),
+        # A halved limit is the limit; a halted account may only hold.
+        ("buy_and_hold", {"position": 0.5, "allowed": 0.5}, HOLD),
+        ("buy_and_hold", {"allowed": 0.0, "may_buy": 0.0, "may_sell": 0.0}, HOLD),
+        ("buy_and_hold", {"may_buy": 0.0}, HOLD),
+    ],
+)
+def test_a_rule_goes_to_its_side_and_stays_there(
+    baseline: str, values: dict[str, float], choice: int
+) -> None:
+    assert choices(baseline, **values) == moves(choice)
+
+
+def test_rules_read_the_newest_bar_alone() -> None:
+    older = {
+        name: 1.0
+        for name in COLUMN
+        if name.startswith(("momentum_50@", "nwrqk_value@")) and not name.endswith("@0")
+    }
+    for baseline in ("momentum", "mean_reversion"):
+        assert choices(baseline, **older) == moves(HOLD)
+
+
+TACTICAL_COLUMN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
+
+
+def plan(baseline: str, *forbidden: str) -> dict[str, str]:
+    """The choices of a tactical rule by agent, where all but `forbidden` may be chosen."""
+    rows = np.zeros((1, TACTICAL.row_width), np.float32)
+    for name, index in TACTICAL_COLUMN.items():
+        rows[0, index] = float(name.startswith("may_") and name not in forbidden)
+    action = tactical_baselines()[baseline].act(rows)
+    return {
+        agent.name: CHOICES[agent.name][int(number)]
+        for agent, number in zip(TACTICAL.agents, action[0], strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("baseline", "share", "style"),
+    [("twap", "WHOLE", "TWAP"), ("market_at_open", "WHOLE", "MARKET"), ("flat", "NONE", "TWAP")],
+)
+def test_the_tactical_rules_take_the_strategic_target_in_one_style(
+    baseline: str, share: str, style: str
+) -> None:
+    wanted = {"tactical_agent": "HOLD", "risk_agent": share, "execution_agent": style}
+    assert plan(baseline) == wanted
+    # A bar that must close flat: what the environment would make of a masked choice.
+    closing = plan(baseline, "may_risk_agent_whole")
+    assert closing == {**wanted, "risk_agent": "NONE"}

@@ -1,0 +1,134 @@
+"""Simple rules as policies of `strategic_v0` and `tactical_v0`.
+
+They see what the agents see and act through the same joint actions, so they pay what the
+agents pay. A rule of the strategic layer acts with full conviction: toward the position that
+it wants, all directional agents BUY (or SELL) until it is reached, the coordinator backing
+one of them, which is the fastest move there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signals.strategic import (
+    BACK_MOMENTUM,
+    BUY,
+    COORDINATOR,
+    DIRECTIONAL,
+    HOLD,
+    SELL,
+    STAND_ASIDE,
+    STRATEGIC,
+)
+from signals.tactical import (
+    CHOICES,
+    EXECUTION_AGENT,
+    RISK_AGENT,
+    SHARES,
+    TACTICAL,
+    TACTICAL_AGENT,
+    TILTS,
+)
+
+_Rows = NDArray[np.float32]
+_COLUMN = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
+_AGENT = {agent.name: index for index, agent in enumerate(STRATEGIC.agents)}
+_MAY = {BUY: _COLUMN["may_buy"], SELL: _COLUMN["may_sell"]}
+_POSITION, _ALLOWED = _COLUMN["position"], _COLUMN["allowed"]
+_ROUNDING = 1e-3  # of a position in whole units, share of the limit
+
+
+@dataclass(frozen=True)
+class DirectionBaseline:
+    """Holds the limit on the side that a rule names, as fast as choices allow.
+
+    Args:
+        column: whose newest value's sign is the side, long above 0; None for `side` always.
+        side: 1 long, -1 short, 0 flat.
+
+    Where the value is 0 the rule says nothing, and the position stays.
+    """
+
+    column: str | None = None
+    side: int = 0
+
+    def reset(self, rows: int) -> None:
+        """Begin `rows` episodes: nothing is remembered."""
+        del rows
+
+    def act(self, rows: _Rows) -> _Rows:
+        """float32 [N, row width] to [N, action width]."""
+        side = np.full(len(rows), float(self.side), np.float32)
+        if self.column is not None:
+            side = np.sign(rows[:, _COLUMN[f"{self.column}@0"]])
+        gap = side * rows[:, _ALLOWED] - rows[:, _POSITION]
+        move = np.where(gap > _ROUNDING, BUY, np.where(gap < -_ROUNDING, SELL, HOLD))
+        move = np.where(side == 0.0, HOLD, move)
+        for choice, column in _MAY.items():
+            move = np.where((move == choice) & (rows[:, column] == 0.0), HOLD, move)
+        action = np.empty((len(rows), STRATEGIC.action_width), np.float32)
+        for name in DIRECTIONAL:
+            action[:, _AGENT[name]] = move
+        action[:, _AGENT[COORDINATOR]] = np.where(move == HOLD, STAND_ASIDE, BACK_MOMENTUM)
+        return action
+
+
+def strategic_baselines() -> dict[str, DirectionBaseline]:
+    """The rules by name.
+
+    buy_and_hold: the limit, long. flat: no position. momentum: with the sign of the time
+    series' own momentum over 50 bars (Moskowitz, Ooi and Pedersen, "Time series momentum",
+    2012). mean_reversion: toward the kernel regression's value, which lies above the price
+    where `nwrqk_value` is above 0.
+    """
+    return {
+        "buy_and_hold": DirectionBaseline(side=1),
+        "flat": DirectionBaseline(side=0),
+        "momentum": DirectionBaseline("momentum_50"),
+        "mean_reversion": DirectionBaseline("nwrqk_value"),
+    }
+
+
+_PLAN_COLUMN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
+_PLAN_AGENT = {agent.name: index for index, agent in enumerate(TACTICAL.agents)}
+# What is chosen where a choice is not allowed: what the environment would make of it.
+_INSTEAD = {TACTICAL_AGENT: "HOLD", RISK_AGENT: "NONE", EXECUTION_AGENT: "TWAP"}
+
+
+@dataclass(frozen=True)
+class PlanBaseline:
+    """The strategic target without a tilt, a share of it, worked in one style."""
+
+    share: str
+    style: str
+
+    def reset(self, rows: int) -> None:
+        """Begin `rows` episodes: nothing is remembered."""
+        del rows
+
+    def act(self, rows: _Rows) -> _Rows:
+        """float32 [N, row width] to [N, action width]."""
+        action = np.empty((len(rows), TACTICAL.action_width), np.float32)
+        wanted = {TACTICAL_AGENT: TILTS[0], RISK_AGENT: self.share, EXECUTION_AGENT: self.style}
+        for agent, choice in wanted.items():
+            may = rows[:, _PLAN_COLUMN[f"may_{agent}_{choice.lower()}"]] > 0.0
+            chosen, instead = (CHOICES[agent].index(name) for name in (choice, _INSTEAD[agent]))
+            action[:, _PLAN_AGENT[agent]] = np.where(may, chosen, instead)
+        return action
+
+
+def tactical_baselines() -> dict[str, PlanBaseline]:
+    """The rules by name.
+
+    market_at_open, twap: the strategic target as it is, traded at the bar's begin or over
+    it. flat: none of it. The strategic layer alone works its target by TWAP: twap is both.
+    """
+    whole, none = SHARES[-1], SHARES[0]
+    return {
+        "twap": PlanBaseline(whole, "TWAP"),
+        "market_at_open": PlanBaseline(whole, "MARKET"),
+        "flat": PlanBaseline(none, "TWAP"),
+    }

@@ -1,0 +1,175 @@
+"""The layers that can be trained: the one place that says what is a layer's own.
+
+A new layer takes a class in `configs.train`, a file in configs/layers and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from configs.evaluation import EvaluationConfig
+from configs.places import function_at
+from configs.train import LayerTraining
+from envs.batched import BatchedEnv
+from signals.execution import EXECUTION
+from signals.layout import LayerLayout
+from signals.strategic import STRATEGIC
+from signals.tactical import TACTICAL
+from trainers.bar_baselines import strategic_baselines, tactical_baselines
+from trainers.baselines import execution_baselines
+from trainers.evaluate import Actor
+from trainers.objective import RETURN, SHORTFALL, Figure, Objective
+
+
+class LayerEnv(BatchedEnv, Protocol):
+    """A layer's environments, which tell what their data are."""
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Of the bars that episodes are cut from, or of what generates them."""
+        ...
+
+
+Baselines = Callable[[Any, EvaluationConfig], Mapping[str, Actor]]
+Companions = Callable[[Any], Mapping[str, Callable[[Path], None]]]
+
+REGIME_MODEL_FILE = "regime_model.json"
+
+
+def _no_companions(env: Any) -> dict[str, Callable[[Path], None]]:
+    del env
+    return {}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What training, evaluating and exporting a layer needs to know of it.
+
+    Attributes:
+        layout: its columns and agents; gives its name and the id of its environment.
+        make: "package.module:function" of its batched environment, called as
+            function(num_envs, seed, config=..., **judged).
+        judged: what the environment is told further where policies are judged.
+        baselines: (environment's config, evaluation's) -> who is played against the policy.
+        objective: what decides.
+        shown: the progress bar's metrics, as of `trainers.progress.TrainingProgress`.
+        curves: what is plotted over a training.
+        companions: of an environment, the files that the artefact holds beside the policy:
+            name -> what writes it. Whoever runs the policy reads them to compute its rows.
+        next_command: what can be done with the result; {models} is the champion's place.
+    """
+
+    layout: LayerLayout
+    make: str
+    baselines: Baselines
+    objective: Objective
+    shown: tuple[tuple[str, str, str], ...]
+    curves: tuple[str, ...]
+    next_command: str
+    judged: Mapping[str, Any] = field(default_factory=lambda: {"split": "test"})
+    companions: Companions = _no_companions
+
+    @property
+    def name(self) -> str:
+        return self.layout.layer
+
+    def judging_env(self, num_envs: int, seed: int, config: Any) -> LayerEnv:
+        """Environments on the split that policies are judged on."""
+        make = function_at(self.make, "environment", "makes a layer's batched environment")
+        env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **self.judged)
+        return env
+
+    def probe(self, training: LayerTraining) -> LayerEnv:
+        """Two episodes, stepped once: compiles every kernel and reads the data."""
+        env = self.judging_env(2, training.seed, training.env)
+        env.reset()
+        baseline = next(iter(self.baselines(training.env, training.evaluation).values()))
+        baseline.reset(env.num_envs)
+        env.step(baseline.act(env.rows))
+        return env
+
+
+def _regime_model(env: Any) -> dict[str, Callable[[Path], None]]:
+    return {REGIME_MODEL_FILE: env.data.model.save}
+
+
+_LEARNING = ("entropy", "kl", "explained_variance")
+_RESULT = (
+    ("reward", "reward", "{:.2f}"),
+    ("return_bp", "return", "{:+.2f} bp"),
+    ("costs_bp", "costs", "{:.2f} bp"),
+    ("turnover", "turnover", "{:.3f}"),
+    ("exposure", "exposure", "{:.0%}"),
+)
+_RESULT_CURVES = (
+    "return_bp",
+    "costs_bp",
+    "turnover",
+    "exposure",
+    "worst_drawdown_bp",
+    "masked",
+)
+
+_EXECUTION = Layer(
+    layout=EXECUTION,
+    make="envs.execution:make_batched",
+    judged={"split": "test", "paired_sides": True},
+    baselines=lambda env, told: execution_baselines(env, told.passive_slice_steps),
+    objective=SHORTFALL,
+    shown=(("return", "return", "{:.2f}"), ("shortfall_bp", "shortfall", "{:.2f} bp")),
+    curves=("return", "reward_shortfall", "reward_risk", "shortfall_bp", "quality", *_LEARNING),
+    next_command="grandmodel decide --layer execution --models {models}",
+)
+
+_STRATEGIC = Layer(
+    layout=STRATEGIC,
+    make="envs.strategic:make_batched",
+    baselines=lambda env, told: strategic_baselines(),
+    objective=RETURN,
+    shown=_RESULT,
+    curves=(
+        "reward",
+        "reward_equity",
+        "reward_drawdown",
+        "reward_turnover",
+        "reward_sharpe",
+        "reward_reversion",
+        *_RESULT_CURVES,
+        *_LEARNING,
+    ),
+    companions=_regime_model,
+    next_command="grandmodel train tactical",
+)
+
+_TACTICAL = Layer(
+    layout=TACTICAL,
+    make="envs.tactical:make_batched",
+    baselines=lambda env, told: tactical_baselines(),
+    objective=replace(
+        RETURN,
+        figures=(*RETURN.figures, Figure("stopped", "stopped", ".2f")),
+        caption=f"twap: the strategic layer alone; {RETURN.caption}; stopped: bars an episode "
+        "closed by a stop",
+    ),
+    shown=_RESULT,
+    curves=(
+        "reward",
+        "reward_equity",
+        "reward_entry",
+        "reward_limit",
+        *_RESULT_CURVES,
+        "stopped",
+        "taken",
+        "waited",
+        *_LEARNING,
+    ),
+    next_command="grandmodel train execution",
+)
+
+LAYERS: Mapping[str, Layer] = MappingProxyType(
+    {layer.name: layer for layer in (_STRATEGIC, _TACTICAL, _EXECUTION)}
+)
