@@ -22,7 +22,7 @@ from signals.tactical import TACTICAL
 from trainers.bar_baselines import strategic_baselines, tactical_baselines
 from trainers.baselines import execution_baselines
 from trainers.evaluate import Actor
-from trainers.objective import RETURN, SHORTFALL, Figure, Objective
+from trainers.objective import RETURN, SHORTFALL, Objective
 
 
 class LayerEnv(BatchedEnv, Protocol):
@@ -149,12 +149,7 @@ _TACTICAL = Layer(
     layout=TACTICAL,
     make="envs.tactical:make_batched",
     baselines=lambda env, told: tactical_baselines(),
-    objective=replace(
-        RETURN,
-        figures=(*RETURN.figures, Figure("stopped", "stopped", ".2f")),
-        caption=f"twap: the strategic layer alone; {RETURN.caption}; stopped: bars an episode "
-        "closed by a stop",
-    ),
+    objective=replace(RETURN, caption=f"twap: the strategic layer alone; {RETURN.caption}"),
     shown=_RESULT,
     curves=(
         "reward",

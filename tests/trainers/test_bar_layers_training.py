@@ -137,7 +137,7 @@ def test_the_tactical_layer_is_judged_against_its_styles(tmp_path: Path) -> None
     config = tiny(tmp_path, 2, "tactical", tracking={"enabled": False})
     folder = new_run(config, None)
     said = play(config, folder)
-    for name in ("policy <-", "twap", "market_at_open", "flat", "stopped", "best baseline"):
+    for name in ("policy <-", "twap", "market_at_open", "flat", "best baseline"):
         assert name in said
     manifest = load_artefact(folder.artefact, TACTICAL).manifest
     assert manifest.env_id == "tactical_v0" and manifest.files == {}
