@@ -19,9 +19,9 @@ def almgren_chriss_holdings(law: AlmgrenChrissLaw, bars: int) -> Floats:
     eta = law.temporary - law.permanent * tau / 2.0
     left = law.days - tau * np.arange(bars + 1)
     kappa = math.acosh(1.0 + law.risk_aversion * law.volatility**2 * tau**2 / (2.0 * eta)) / tau
-    if kappa == 0.0:
-        return np.asarray(law.shares * left / law.days, np.float64)
-    share = np.sinh(kappa * left) / math.sinh(kappa * law.days)
+    share = left / law.days
+    if kappa > 0.0:
+        share = np.sinh(kappa * left) / math.sinh(kappa * law.days)
     return np.asarray(law.shares * share, np.float64)
 
 
