@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 
 BUY, SELL = 1, -1
 LIMIT, IOC, MARKET, CANCEL, MODIFY = range(5)
+BAD_PRICE = "price or stop price off the ladder"
+BAD_QUANTITY = "quantity is not positive"
+LIVE_ID = "the id names a live order"
+UNKNOWN_ID = "the id names no live order"
 
 
 class ReferenceBook:
@@ -20,6 +25,7 @@ class ReferenceBook:
         self.prices: dict[int, list[int]] = {BUY: [], SELL: []}
         self.live: dict[int, list[int]] = {}
         self.trades: list[tuple[int, int, int, int]] = []  # maker, taker, price, quantity
+        self.refusals: Counter[str] = Counter()
 
     def _best(self, side: int) -> int | None:
         prices = self.prices[side]
@@ -51,9 +57,6 @@ class ReferenceBook:
         return quantity
 
     def _limit(self, order_id: int, side: int, price: int, quantity: int, rests: bool) -> None:
-        if not 0 <= price < self.levels or quantity <= 0:
-            self.forget(order_id)
-            return
         left = self._take(order_id, side, price, quantity)
         if left and rests:
             order = [order_id, side, price, left]
@@ -63,26 +66,29 @@ class ReferenceBook:
             self.queues[side][price].append(order)
             self.live[order_id] = order
 
-    def forget(self, order_id: int) -> None:
-        """The id names no order any more; a resting one stays, out of reach."""
-        self.live.pop(order_id, None)
-
     def apply(self, kind: int, order_id: int, side: int, price: int, quantity: int) -> None:
         """One message, in the meaning of `market.replay`."""
-        if kind in (LIMIT, IOC):
-            self._limit(order_id, side, price, quantity, kind == LIMIT)
-        elif kind == MARKET:
-            if quantity > 0:
-                self._take(order_id, side, self.levels - 1 if side == BUY else 0, quantity)
-        elif kind == CANCEL:
+        if kind == CANCEL:
             if order_id in self.live:
                 self._drop(self.live[order_id])
-        elif kind == MODIFY and order_id in self.live:
+            else:
+                self.refusals[UNKNOWN_ID] += 1
+        elif kind == MODIFY and order_id not in self.live:
+            self.refusals[UNKNOWN_ID] += 1
+        elif kind != MODIFY and order_id in self.live:
+            self.refusals[LIVE_ID] += 1
+        elif kind != MARKET and not 0 <= price < self.levels:
+            self.refusals[BAD_PRICE] += 1
+        elif quantity <= 0:
+            self.refusals[BAD_QUANTITY] += 1
+        elif kind == MODIFY:
             self._modify(self.live[order_id], price, quantity)
+        elif kind == MARKET:
+            self._take(order_id, side, self.levels - 1 if side == BUY else 0, quantity)
+        else:
+            self._limit(order_id, side, price, quantity, kind == LIMIT)
 
     def _modify(self, order: list[int], price: int, quantity: int) -> None:
-        if not 0 <= price < self.levels or quantity <= 0:
-            return
         if price == order[2] and quantity <= order[3]:
             order[3] = quantity
             return

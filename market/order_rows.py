@@ -39,7 +39,7 @@ FULL_FIELDS = 11
 # What an incoming order does where it meets a resting one of its own account.
 NO_PREVENTION, CANCEL_RESTING, CANCEL_INCOMING, CANCEL_BOTH, DECREMENT = range(5)
 
-# Why a well-formed full row is refused: counted, and without effect but for what of it
+# Why a well-formed row is refused: counted, and without effect but for what of it
 # has traded before NO_ROOM.
 ACCEPTED, BAD_PRICE, BAD_QUANTITY, NO_ROOM, WOULD_CROSS, NOT_FILLABLE = range(6)
 PAST_EXPIRY, LIVE_ID, UNKNOWN_ID, WRONG_PHASE, MANY_PEAKS = range(6, 11)

@@ -31,6 +31,8 @@ from market.order_rows import (
     ACCEPTED,
     ACCOUNT,
     AUCTION_MARKET,
+    BAD_PRICE,
+    BAD_QUANTITY,
     CALL,
     CANCEL,
     EXPIRY,
@@ -39,9 +41,11 @@ from market.order_rows import (
     IOC,
     KIND,
     LIMIT,
+    LIVE_ID,
     MARKET,
     MESSAGE_FIELDS,
     MODIFY,
+    NO_ROOM,
     PEAK,
     PREVENTION,
     PRICE,
@@ -53,6 +57,7 @@ from market.order_rows import (
     STOP_PRICE,
     TIME,
     UNCROSS,
+    UNKNOWN_ID,
     as_rows,
     first_fault,
     first_malformed,
@@ -73,8 +78,43 @@ _LOOK_AHEAD = 12  # messages: the row of an order that is soon cancelled comes i
 
 
 @inlined
+def _refused(counts: Any, reason: int, handle: int) -> int:
+    """Count a refusal. Returns `handle`, which the id keeps."""
+    counts[reason] += 1
+    return handle
+
+
+@inlined
+def _rested(book: Book, counts: Any, slot: int) -> int:
+    """The handle of an order that `lob.rest` was asked for."""
+    return lob.handle_of(book, slot) if slot >= 0 else _refused(counts, NO_ROOM, lob.NONE)
+
+
+@inlined
+def _modified(book: Book, tape: Tape, counts: Any, price: int, quantity: int, handle: int) -> int:
+    """A change of the order of `handle`. Returns its handle from now on."""
+    if lob.slot_of(book, handle) < 0:
+        return _refused(counts, UNKNOWN_ID, lob.NONE)
+    changed = lob.modify(book, tape, handle, price, quantity)
+    # A refused change leaves the order as it was, under the handle it has.
+    if changed == lob.REJECTED_PRICE:
+        return _refused(counts, BAD_PRICE, handle)
+    if changed == lob.REJECTED_QUANTITY:
+        return _refused(counts, BAD_QUANTITY, handle)
+    return _refused(counts, NO_ROOM, lob.NONE) if changed == lob.REJECTED_FULL else changed
+
+
+@inlined
 def _apply(
-    book: Book, tape: Tape, kind: int, side: int, price: int, quantity: int, order: int, handle: int
+    book: Book,
+    tape: Tape,
+    counts: Any,
+    kind: int,
+    side: int,
+    price: int,
+    quantity: int,
+    order: int,
+    handle: int,
 ) -> int:
     """One message. Returns the handle that the order id has from now on.
 
@@ -82,29 +122,26 @@ def _apply(
     new shares one, so that the matching loop stands in the code once.
     """
     if opaque(kind) == CANCEL:
-        lob.cancel(book, handle)
+        if lob.cancel(book, handle) == 0:
+            counts[UNKNOWN_ID] += 1
         return lob.NONE
-    if kind == LIMIT:
-        if quantity <= 0 or price < 0 or price >= book.header[lob.LEVELS]:
-            return lob.REJECTED_PRICE
-        if (price - lob.opposite(book, side)) * side < 0:
-            slot = lob.rest(book, side, price, quantity, order)
-            return slot if slot < 0 else lob.handle_of(book, slot)
     if kind == MODIFY:
-        changed = lob.modify(book, tape, handle, price, quantity)
-        # A refused change leaves the order as it was, under the handle it has.
-        refused = changed == lob.REJECTED_PRICE or changed == lob.REJECTED_QUANTITY
-        return handle if refused else changed
+        return _modified(book, tape, counts, price, quantity, handle)
+    if handle >= 0 and lob.slot_of(book, handle) >= 0:
+        return _refused(counts, LIVE_ID, handle)
     top = book.header[lob.LEVELS] - 1
     any_price = top if side == lob.BUY else 0
     limit = any_price if kind == MARKET else price
-    if quantity <= 0 or limit < 0 or limit > top:
-        return lob.REJECTED_PRICE
+    if limit < 0 or limit > top:
+        return _refused(counts, BAD_PRICE, lob.NONE)
+    if quantity <= 0:
+        return _refused(counts, BAD_QUANTITY, lob.NONE)
+    if kind == LIMIT and (limit - lob.opposite(book, side)) * side < 0:
+        return _rested(book, counts, lob.rest(book, side, price, quantity, order))
     left = lob.take(book, tape, side, limit, quantity, order)
     if left == 0 or kind != LIMIT:
         return lob.NONE
-    slot = lob.rest(book, side, price, left, order)
-    return slot if slot < 0 else lob.handle_of(book, slot)
+    return _rested(book, counts, lob.rest(book, side, price, left, order))
 
 
 @kernel
@@ -114,11 +151,13 @@ def _replay(
     handles: NDArray[np.int64],
     trades: NDArray[np.int32],
     count: NDArray[np.int64],
+    refusals: NDArray[np.int64],
 ) -> None:
+    """Plain rows, each of which was found well formed. `refusals` has a count for each reason."""
     book = lob.first_book(arrays)
     tape = Tape(pointer(trades), pointer(count), trades.shape[0] - 1)
     rows = pointer(messages)
-    known = pointer(handles)
+    known, counts = pointer(handles), pointer(refusals)
     last = messages.shape[0] - 1
     # The kind is read a message ahead: a processor that has guessed it wrong learns so
     # at once, and not when the row has come.
@@ -134,6 +173,7 @@ def _replay(
         known[order] = _apply(
             book,
             tape,
+            counts,
             kind,
             rows[row + SIDE],
             rows[row + PRICE],
@@ -222,9 +262,8 @@ class OrderBook(TypedOrders):
         """Apply plain rows (kind, id, side, price, quantity) or full ones (`market.order_rows`).
 
         A well-formed row that the book refuses (price off the ladder, quantity not
-        positive, no free slot) has no effect. Once a full row has come, every refusal is
-        counted in `refusals`, and the id of a live order names no second one; before, in
-        a stream of plain rows, the newer order has the id, and the older one stays.
+        positive, no free slot, the id of a live order for a new one, or of none for a
+        change) has no effect, and is counted in `refusals`.
 
         Raises:
             SimulatorError: rows of another shape or type, a number out of range, an id,
@@ -238,7 +277,8 @@ class OrderBook(TypedOrders):
             if first < len(rows):
                 refuse_plain(first, rows[first], ids)
             if not self._full:
-                _replay(self.arrays, rows, self.handles, self.tape, self.trade_count)
+                counts = self.state[REFUSALS:]
+                _replay(self.arrays, rows, self.handles, self.tape, self.trade_count, counts)
                 return
             rows = widened(rows)
         first, fault, clock = first_fault(rows, ids, int(self.state[CLOCK]))
@@ -251,7 +291,7 @@ class OrderBook(TypedOrders):
 
     @property
     def refusals(self) -> dict[str, int]:
-        """How many well-formed full rows, and triggered stops, were refused, by reason."""
+        """How many well-formed rows, and triggered stops, were refused, by reason."""
         counts = self.state[REFUSALS:].tolist()
         return {reason: count for reason, count in zip(REASONS, counts, strict=True) if count}
 

@@ -17,6 +17,7 @@ from experiments.streams import RESTING, message_stream
 from market import book as lob
 from market.book import BookArrays
 from market.kernels import kernel
+from market.order_rows import REASONS
 from market.replay import MESSAGE_FIELDS, OrderBook, _replay
 
 SLOTS = 4 * RESTING
@@ -133,6 +134,7 @@ class _Batch:
         self.handles = np.empty((sizes.books, count), np.int64)
         self.tape = np.zeros((_RING, lob.TRADE_FIELDS), np.int32)
         self.count = np.zeros(1, np.int64)
+        self.refusals = np.zeros(len(REASONS), np.int64)
 
     @property
     def messages(self) -> int:
@@ -143,10 +145,12 @@ class _Batch:
         self.handles[:] = lob.NONE
 
     def in_turn(self) -> None:
-        _visit_all(self.arrays, self.streams, self.handles, self.tape, self.count, self.visit)
+        memory = (self.handles, self.tape, self.count, self.refusals)
+        _visit_all(self.arrays, self.streams, *memory, self.visit)
 
     def one_alone(self) -> None:
-        _one_by_one(self.arrays, self.streams, self.handles, self.tape, self.count)
+        memory = (self.handles, self.tape, self.count, self.refusals)
+        _one_by_one(self.arrays, self.streams, *memory)
 
 
 @kernel
@@ -156,13 +160,14 @@ def _visit_all(
     handles: NDArray[np.int64],
     tape: NDArray[np.int32],
     count: NDArray[np.int64],
+    refusals: NDArray[np.int64],
     visit: int,
 ) -> None:
     """`visit` messages into each book, again and again, until the streams end."""
     for start in range(0, streams.shape[1], visit):
         for index in range(streams.shape[0]):
             rows = streams[index, start : start + visit]
-            _replay(_only(arrays, index), rows, handles[index], tape, count)
+            _replay(_only(arrays, index), rows, handles[index], tape, count, refusals)
 
 
 @kernel
@@ -172,11 +177,12 @@ def _one_by_one(
     handles: NDArray[np.int64],
     tape: NDArray[np.int32],
     count: NDArray[np.int64],
+    refusals: NDArray[np.int64],
 ) -> None:
     """Each stream whole, all through the first book, emptied in between."""
     for index in range(streams.shape[0]):
         lob.reset_book(lob.first_book(arrays))
-        _replay(arrays, streams[index], handles[index], tape, count)
+        _replay(arrays, streams[index], handles[index], tape, count, refusals)
 
 
 def _batch(sizes: BookSizes) -> Figure:

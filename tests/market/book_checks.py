@@ -17,6 +17,7 @@ from market.replay import CANCEL, IOC, LIMIT, MARKET, MESSAGE_FIELDS, MODIFY, Or
 LEVELS = 128
 SLOTS = 12  # few, so that streams fill the book
 INT32 = np.iinfo(np.int32)
+NO_ROOM = "no free slot, or the level's depth would pass int32"
 
 Message = tuple[int, int, int, int, int]
 
@@ -29,15 +30,17 @@ class BoundedReference(ReferenceBook):
         self.slots = slots
 
     def _limit(self, order_id: int, side: int, price: int, quantity: int, rests: bool) -> None:
-        if not rests or not 0 <= price < self.levels or quantity <= 0:
+        if not rests:
             super()._limit(order_id, side, price, quantity, rests)
             return
         left = self._take(order_id, side, price, quantity)
         depth = sum(order[3] for order in self.queues[side].get(price, []))
-        if left and len(self.resting()) < self.slots and depth + left <= INT32.max:
+        if not left:
+            return
+        if len(self.resting()) < self.slots and depth + left <= INT32.max:
             super()._limit(order_id, side, price, left, rests)
         else:
-            self.forget(order_id)
+            self.refusals[NO_ROOM] += 1
 
 
 def _prices(levels: int) -> st.SearchStrategy[int]:
@@ -55,11 +58,12 @@ _KINDS = st.sampled_from([LIMIT] * 5 + [IOC, MARKET, CANCEL, CANCEL, MODIFY, MOD
 
 @st.composite
 def messages(draw: st.DrawFn, levels: int = LEVELS, most: int = 60) -> NDArray[np.int32]:
-    """Rows of all kinds; a new order's id is its row, a cancel or change names any id."""
+    """Rows of all kinds; a new order's id is mostly its row, a cancel or change names any id."""
     rows: list[Message] = []
     for index in range(draw(st.integers(0, most))):
         kind = draw(_KINDS)
-        order = draw(st.integers(0, most)) if kind in (CANCEL, MODIFY) else index
+        again = kind in (CANCEL, MODIFY) or draw(st.integers(0, 9)) == 0
+        order = draw(st.integers(0, most)) if again else index
         side = draw(st.sampled_from([lob.BUY, lob.SELL]))
         rows.append((kind, order, side, draw(_prices(levels)), draw(_QUANTITIES)))
     return np.array(rows, np.int32).reshape(-1, MESSAGE_FIELDS)

@@ -35,18 +35,20 @@ def replay_at(
     handles: NDArray[np.int64],
     trades: NDArray[np.int32],
     count: NDArray[np.int64],
+    refusals: NDArray[np.int64],
 ) -> None:
     """Replay `messages` through book number `index`."""
     book = nth_book(arrays, index)
     tape = Tape(pointer(trades), pointer(count), trades.shape[0] - 1)
     rows = pointer(messages)
-    known = pointer(handles)
+    known, refused = pointer(handles), pointer(refusals)
     for number in range(messages.shape[0]):
         row = number * MESSAGE_FIELDS
         order = rows[row + ID]
         known[order] = _apply(
             book,
             tape,
+            refused,
             rows[row + KIND],
             rows[row + SIDE],
             rows[row + PRICE],

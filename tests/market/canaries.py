@@ -17,6 +17,7 @@ from market import order_rows as m
 from market.book import BookArrays
 from market.engine import EngineArrays, allocate_engine
 from market.kernels import kernel
+from market.order_rows import REASONS
 from market.replay import IOC, LIMIT, MODIFY, _replay_full
 from tests.market.book_checks import INT32, LEVELS, check_invariants, check_parts, long_stream
 from tests.market.book_kernels import replay_at, reset_at
@@ -80,6 +81,7 @@ def replay_between_canaries(seed: int) -> int:
     handles = _padded((MESSAGES,), np.int64, lob.NONE)
     tape = _padded((TAPE, lob.TRADE_FIELDS), np.int32, 0)
     count = _padded((1,), np.int64, 0)
+    refusals = _padded((len(REASONS),), np.int64, 0)
     rows = _with_wild_numbers(long_stream(MESSAGES, seed), seed)
     for _ in range(2):
         replay_at(
@@ -89,12 +91,15 @@ def replay_between_canaries(seed: int) -> int:
             handles[1].view(np.int64),
             tape[1].view(np.int32).reshape(TAPE, lob.TRADE_FIELDS),
             count[1].view(np.int64),
+            refusals[1].view(np.int64),
         )
         check_invariants(arrays, 1)
         reset_at(arrays, 1)
+        handles[1].view(np.int64)[:] = lob.NONE  # the ids name nothing in an emptied book
         check_invariants(arrays, 1)
     assert count[1].view(np.int64)[0] > TAPE, "the ring of trades never wrapped"
-    return _damaged((*guarded, handles, tape, count))
+    assert refusals[1].view(np.int64).sum() > 0, "no row was refused"
+    return _damaged((*guarded, handles, tape, count, refusals))
 
 
 def replay_orders_between_canaries(seed: int) -> int:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from market import book as lob
+from market.order_rows import REASONS, widened
 from market.replay import CANCEL, IOC, KIND, LIMIT, MARKET, MODIFY, PRICE, QUANTITY, OrderBook
 from tests.market.book_checks import (
     INT32,
@@ -73,6 +74,7 @@ def test_any_stream_equals_the_reference(rows: NDArray[np.int32]) -> None:
     book, reference = replayed(rows), reference_after(rows)
     assert trades_of(book) == reference.trades
     assert book.resting() == reference.resting()
+    assert book.refusals == reference.refusals
     check_invariants(book.arrays)
 
 
@@ -84,6 +86,7 @@ def test_a_long_stream_equals_the_reference(seed: int, slots: int) -> None:
     assert len(reference.trades) > 300
     assert trades_of(book) == reference.trades
     assert book.resting() == reference.resting()
+    assert book.refusals == reference.refusals
     check_invariants(book.arrays)
 
 
@@ -113,6 +116,7 @@ def test_quantity_is_conserved_by_every_message(rows: NDArray[np.int32]) -> None
         change = sum(size for *_, size in book.resting()) - sum(s for _, s in before.values())
         kind, order, _, price, quantity = row.tolist()
         valid = quantity > 0 and (kind in (MARKET, CANCEL) or 0 <= price < LEVELS)
+        valid &= kind in (CANCEL, MODIFY) or order not in before
         resting_now = {order: size for _, order, _, size in book.resting()}
         open_price, open_size = before.get(order, (lob.NONE, 0))
         if kind == CANCEL:
@@ -288,12 +292,23 @@ def test_a_reset_book_trades_like_a_new_one() -> None:
     check_invariants(used.arrays)
 
 
-def test_an_order_whose_id_is_used_again_stays_out_of_reach() -> None:
+def test_the_id_of_a_live_order_names_no_second_one() -> None:
     book = OrderBook(LEVELS, SLOTS, ids=4)
-    book.replay(np.array([[LIMIT, 0, BUY, 50, 3], [LIMIT, 0, BUY, 51, 4], [CANCEL, 0, BUY, 0, 0]]))
+    book.replay(np.array([[LIMIT, 0, BUY, 50, 3], [LIMIT, 0, BUY, 51, 4], [MARKET, 0, SELL, 0, 1]]))
     assert book.resting() == [(50, 0, BUY, 3)]
-    book.replay(np.array([[CANCEL, 0, BUY, 0, 0]]))
-    assert book.resting() == [(50, 0, BUY, 3)]
+    assert book.refusals == {"the id names a live order": 2}
+    book.replay(np.array([[CANCEL, 0, BUY, 0, 0], [LIMIT, 0, BUY, 51, 4]]))
+    assert book.resting() == [(51, 0, BUY, 4)]
+
+
+@given(messages())
+def test_plain_rows_are_refused_as_full_ones_are(rows: NDArray[np.int32]) -> None:
+    rows = np.maximum(rows, -np.iinfo(np.int32).max)  # below which a full row is malformed
+    plain, full = array_book(rows), array_book(rows)
+    plain.replay(rows)
+    full.replay(widened(rows))
+    assert plain.refusals == full.refusals
+    assert plain.resting() == full.resting()
 
 
 # Determinism
@@ -324,11 +339,12 @@ def test_a_book_among_many_equals_a_book_alone(chunk: int) -> None:
     handles = np.full((len(streams), ids), lob.NONE, np.int64)
     tapes = np.zeros((len(streams), 1 << 12, lob.TRADE_FIELDS), np.int32)
     counts = np.zeros((len(streams), 1), np.int64)
+    refusals = np.zeros(len(REASONS), np.int64)
     order = np.random.default_rng(chunk)
     for start in range(0, ids, chunk):
         for k in order.permutation(len(streams)):
             part = np.ascontiguousarray(streams[k][start : start + chunk])
-            replay_at(arrays, k, part, handles[k], tapes[k], counts[k])
+            replay_at(arrays, k, part, handles[k], tapes[k], counts[k], refusals)
     for k, rows in enumerate(streams):
         alone = replayed(rows)
         assert digest(arrays, k) == digest(alone.arrays)
