@@ -10,14 +10,20 @@ __all__ = ["env", "parallel_env"]
 
 
 def parallel_env(
-    config: StrategicConfig | None = None, seed: int | None = None, split: Split = "train"
+    config: StrategicConfig | None = None,
+    seed: int | None = None,
+    split: Split = "train",
+    render_mode: str | None = None,
 ) -> StrategicParallelEnv:
     """The four agents act at once; `upstream` is zero and the joint action is taken whole."""
-    return StrategicParallelEnv(config, seed, split)
+    return StrategicParallelEnv(config, seed, split, render_mode)
 
 
 def env(
-    config: StrategicConfig | None = None, seed: int | None = None, split: Split = "train"
+    config: StrategicConfig | None = None,
+    seed: int | None = None,
+    split: Split = "train",
+    render_mode: str | None = None,
 ) -> StrategicAECEnv:
     """The four agents act in turn; `observe()` shows the coordinator what the others chose."""
-    return StrategicAECEnv(config, seed, split)
+    return StrategicAECEnv(config, seed, split, render_mode)

@@ -10,14 +10,20 @@ __all__ = ["env", "parallel_env"]
 
 
 def parallel_env(
-    config: TacticalConfig | None = None, seed: int | None = None, split: Split = "train"
+    config: TacticalConfig | None = None,
+    seed: int | None = None,
+    split: Split = "train",
+    render_mode: str | None = None,
 ) -> TacticalParallelEnv:
     """The three agents act at once; `upstream` is zero and the joint action is taken whole."""
-    return TacticalParallelEnv(config, seed, split)
+    return TacticalParallelEnv(config, seed, split, render_mode)
 
 
 def env(
-    config: TacticalConfig | None = None, seed: int | None = None, split: Split = "train"
+    config: TacticalConfig | None = None,
+    seed: int | None = None,
+    split: Split = "train",
+    render_mode: str | None = None,
 ) -> TacticalAECEnv:
     """The three agents act in turn; `observe()` shows each what those before it chose."""
-    return TacticalAECEnv(config, seed, split)
+    return TacticalAECEnv(config, seed, split, render_mode)

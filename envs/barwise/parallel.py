@@ -11,7 +11,10 @@ from pettingzoo import ParallelEnv
 
 from configs.errors import ActionError, nearest
 from envs.barwise.batched import BatchedBars
+from envs.barwise.drawing import draw
+from envs.barwise.scene import History
 from envs.barwise.spaces import Observer, column_box, observation_space
+from envs.drawing import RENDER_MODES, checked_render_mode, to_render
 from envs.faces import checked_choice, checked_seed
 
 _INTEGERS = frozenset((int, np.int64))  # what a choice is without a conversion
@@ -30,16 +33,30 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
 
     Args:
         batch: the layer's batched form with one environment.
+        tick: price increment, currency; None for a market without bars, which has no pictures.
+        render_mode: "rgb_array" for pictures by `render`; None keeps no history for them.
+
+    Raises:
+        ConfigError: there are no pictures in that mode.
     """
 
-    def __init__(self, batch: BatchedBars) -> None:
+    def __init__(
+        self, batch: BatchedBars, tick: float | None = None, render_mode: str | None = None
+    ) -> None:
         layout = batch.layout
         self.batch = batch
         self.layout = layout
-        self.metadata = {"name": layout.env_id, "render_modes": [], "is_parallelizable": True}
+        self.metadata = {
+            "name": layout.env_id,
+            "render_modes": [] if tick is None else list(RENDER_MODES),
+            "render_fps": 10,
+            "is_parallelizable": True,
+        }
+        self.render_mode = checked_render_mode(render_mode)
+        self._history = None if self.render_mode is None else History()
+        self._tick = tick
         self.possible_agents = [agent.name for agent in layout.agents]
         self.agents: list[str] = []
-        self.render_mode = None
         self.state_space = column_box(list(layout.state_columns), (layout.state_width,))
         count = range(len(layout.agents))
         self._observer = Observer(layout)
@@ -67,6 +84,8 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         seeds = None if seed is None else np.array([checked_seed(seed)], np.uint64)
         self.batch.reset(seeds=seeds)
         self.agents = list(self.possible_agents)
+        if self._history is not None:
+            self._history.begin(self.batch)
         return self.observations(), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[str, Any]) -> StepResult:
@@ -107,6 +126,8 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
     def step_joint(self, action: NDArray[np.float32]) -> StepResult:
         """`step` on a joint row [1, agents]."""
         self.batch.step(action)
+        if self._history is not None:
+            self._history.record(self.batch)
         names, batch = self.possible_agents, self.batch
         ended = bool(batch.terminations.item(0))
         terms = dict(zip(batch.reward_term_names, batch.reward_terms[0].tolist(), strict=True))
@@ -142,9 +163,22 @@ class BarsParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         """Restore what `state_dict` gave, to the bit."""
         self.batch.load_state(state["batch"])
         self.agents = list(self.possible_agents) if state["running"] else []
+        if self._history is not None:
+            self._history.begin(self.batch)
 
-    def render(self) -> None:
-        """Nothing: there is no picture of these environments."""
+    def render(self) -> NDArray[np.uint8] | None:
+        """The moment as uint8 [480, 800, 3]: bars, positions and equity since the begin.
+
+        None, with a warning, where the environment was made without a `render_mode`; None
+        where the market has no bars. After `load_state` positions and equity start at the
+        restored bar.
+
+        Raises:
+            ActionError: no episode has begun yet.
+        """
+        if self._tick is None or (history := to_render(self._history)) is None:
+            return None
+        return draw(history.scene(self.batch, self._tick))
 
     def _number(self, agent: str) -> int:
         if agent not in self.possible_agents:

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.drawing import FONT, RGB, ROOM, blank, colour, dress, legend, pixels
 from envs.execution.scene import Depth, Scene
-
-WIDTH, HEIGHT = 800, 480  # pixels
-RGB = tuple[int, int, int]
 
 # What is drawn in each colour, and nothing else but its entry in a legend.
 BID_COLOUR: RGB = (44, 123, 182)
@@ -23,23 +21,14 @@ MID_COLOUR: RGB = (70, 70, 90)
 PASSIVE_COLOUR: RGB = (0, 158, 60)
 AGGRESSIVE_COLOUR: RGB = (255, 102, 0)
 
-_DPI = 100
 _MARKER_AREA = 36.0  # square points
-_FULL = 255.0
 _BAR = 0.8  # of the distance between two prices
-_ROOM = 1.05  # what axes leave beyond the largest value
-_FONT = 8
 _SIDES = {1: "buy", -1: "sell"}
 
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
     """The scene as uint8 [HEIGHT, WIDTH, 3]: red, green and blue."""
-    # Only who renders needs matplotlib; Agg draws without a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / _DPI, HEIGHT / _DPI), dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = blank()
     grid = figure.add_gridspec(
         2,
         2,
@@ -54,31 +43,12 @@ def draw(scene: Scene) -> NDArray[np.uint8]:
     state = "ended" if scene.ended else f"step {scene.step} of {scene.horizon}"
     figure.suptitle(
         f"{_SIDES[scene.side]} {scene.quantity} · {state} · shortfall {scene.shortfall_bp:+.1f} bp",
-        fontsize=_FONT + 2,
+        fontsize=FONT + 2,
     )
     _draw_book(figure.add_subplot(grid[:, 0]), scene)
     _draw_schedule(figure.add_subplot(grid[0, 1]), scene)
     _draw_prices(figure.add_subplot(grid[1, 1]), scene)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _colour(rgb: RGB) -> tuple[float, ...]:
-    return tuple(part / _FULL for part in rgb)
-
-
-def _dress(axes: Any, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=_FONT + 1, loc="left")
-    axes.set_xlabel(x, fontsize=_FONT)
-    axes.set_ylabel(y, fontsize=_FONT)
-    axes.tick_params(labelsize=_FONT - 1)
-    axes.ticklabel_format(axis="y", useOffset=False)
-
-
-def _legend(axes: Any) -> None:
-    axes.legend(
-        fontsize=_FONT - 1, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1)
-    )
+    return pixels(figure)
 
 
 def _draw_book(axes: Any, scene: Scene) -> None:
@@ -90,7 +60,7 @@ def _draw_book(axes: Any, scene: Scene) -> None:
             list(levels.values()),
             left=[behind.get(price, 0) for price in levels],
             height=_BAR * scene.tick,
-            color=_colour(rgb),
+            color=colour(rgb),
             label=label or None,
             linewidth=0,
             antialiased=False,
@@ -108,35 +78,35 @@ def _draw_book(axes: Any, scene: Scene) -> None:
         [scene.price(price) for price in ends],
         s=_MARKER_AREA,
         marker="<",
-        color=_colour(OWN_COLOUR),
+        color=colour(OWN_COLOUR),
         label="own",
         linewidths=0,
         zorder=3,
     )
     prices: list[float] = [*others, *scene.own] or [scene.arrival]
     axes.set_ylim(scene.price(min(prices) - 1), scene.price(max(prices) + 1))
-    axes.set_xlim(0, _ROOM * max([*others.values(), *ends.values(), 1]))
-    _dress(axes, "book", "quantity", "price")
-    _legend(axes)
+    axes.set_xlim(0, ROOM * max([*others.values(), *ends.values(), 1]))
+    dress(axes, "book", "quantity", "price")
+    legend(axes)
 
 
 def _draw_schedule(axes: Any, scene: Scene) -> None:
     """The open share of the parent: TWAP's, Almgren and Chriss's, and what is so."""
     marks = np.arange(scene.horizon + 1)
-    axes.plot(marks, scene.twap, color=_colour(TWAP_COLOUR), label="TWAP")
-    axes.plot(marks, scene.schedule, color=_colour(SCHEDULE_COLOUR), label="Almgren-Chriss")
-    axes.plot(marks, scene.remaining, color=_colour(REMAINING_COLOUR), label="remaining")
+    axes.plot(marks, scene.twap, color=colour(TWAP_COLOUR), label="TWAP")
+    axes.plot(marks, scene.schedule, color=colour(SCHEDULE_COLOUR), label="Almgren-Chriss")
+    axes.plot(marks, scene.remaining, color=colour(REMAINING_COLOUR), label="remaining")
     axes.set_xlim(0, scene.horizon)
-    axes.set_ylim(0, _ROOM)
-    _dress(axes, "schedule", "", "open share")
-    _legend(axes)
+    axes.set_ylim(0, ROOM)
+    dress(axes, "schedule", "", "open share")
+    legend(axes)
 
 
 def _draw_prices(axes: Any, scene: Scene) -> None:
     """The mid through the episode, and own fills at their prices."""
     marks = np.arange(scene.horizon + 1)
     mids = np.array([scene.price(mid) for mid in scene.mids])
-    axes.plot(marks, mids, color=_colour(MID_COLOUR), label="mid")
+    axes.plot(marks, mids, color=colour(MID_COLOUR), label="mid")
     for passive, rgb, marker, label in (
         (True, PASSIVE_COLOUR, "o", "passive"),
         (False, AGGRESSIVE_COLOUR, "^", "aggressive"),
@@ -147,7 +117,7 @@ def _draw_prices(axes: Any, scene: Scene) -> None:
             [scene.price(fill.price) for fill in fills],
             s=_MARKER_AREA,
             marker=marker,
-            color=_colour(rgb),
+            color=colour(rgb),
             label=label,
             linewidths=0,
             zorder=3,
@@ -155,5 +125,5 @@ def _draw_prices(axes: Any, scene: Scene) -> None:
     prices = [*scene.mids[~np.isnan(scene.mids)], *(fill.price for fill in scene.fills)]
     axes.set_xlim(0, scene.horizon)
     axes.set_ylim(scene.price(min(prices) - 1), scene.price(max(prices) + 1))
-    _dress(axes, "mid and fills", "step", "price")
-    _legend(axes)
+    dress(axes, "mid and fills", "step", "price")
+    legend(axes)

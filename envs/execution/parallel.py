@@ -6,16 +6,17 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from configs.errors import ActionError, ConfigError, nearest
+from configs.errors import ActionError, nearest
 from configs.execution import ExecutionConfig
+from envs.drawing import RENDER_MODES, checked_render_mode, to_render
 from envs.execution.batched import BatchedExecution
+from envs.execution.drawing import draw
 from envs.execution.kernel import (
     ENDED,
     OBSERVATION_WIDTHS,
@@ -37,7 +38,6 @@ from envs.faces import checked_numbers, checked_seed, fresh_seed
 from signals.execution import EXECUTION
 
 ENV_ID = EXECUTION.env_id
-RENDER_MODES = ("rgb_array",)
 _TIMING, _SOURCING, _FRAGMENTATION, _CONTROL, _MONITOR = AGENTS
 _INTEGERS = frozenset((int, np.int64))  # what a discrete choice is without a conversion
 # Not there, no float32 array, or no 64-bit integer.
@@ -57,19 +57,6 @@ StepResult = tuple[
     dict[str, bool],
     dict[str, dict[str, Any]],
 ]
-
-
-def checked_render_mode(mode: str | None) -> str | None:
-    """The mode, if pictures can be had in it.
-
-    Raises:
-        ConfigError: it is neither None nor one of RENDER_MODES.
-    """
-    if mode is not None and mode not in RENDER_MODES:
-        raise ConfigError(
-            f"render_mode is {mode!r}, expected None or one of: {', '.join(RENDER_MODES)}"
-        )
-    return mode
 
 
 class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
@@ -268,18 +255,8 @@ class ExecutionParallelEnv(ParallelEnv[str, dict[str, NDArray[Any]], Any]):
         Raises:
             ActionError: no episode has begun yet.
         """
-        if self._history is None:
-            gymnasium.logger.warn(
-                "render() without a render mode shows nothing; make the environment with "
-                f"render_mode={RENDER_MODES[0]!r}"
-            )
-            return None
-        if not self._history.begun:
-            raise ActionError("render() before the first episode; call reset() first")
-        # matplotlib takes a second to come in, and most environments never render.
-        from envs.execution.drawing import draw
-
-        return draw(self._history.scene(self.batch))
+        history = to_render(self._history)
+        return None if history is None else draw(history.scene(self.batch))
 
     def state(self) -> NDArray[np.float32]:
         """float32 [state width]: shared columns, own columns, privileged ones."""

@@ -17,6 +17,7 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
         split: which part of the bars episodes are cut from.
+        render_mode: "rgb_array" for pictures by `render`.
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        render_mode: str | None = None,
     ) -> None:
         told = fresh_seed() if seed is None else checked_seed(seed)
-        super().__init__(BatchedTactical(config, 1, told, split))
+        batch = BatchedTactical(config, 1, told, split)
+        super().__init__(batch, batch.data.tape.tick, render_mode)
 
 
 class TacticalAECEnv(LayerAECEnv):
@@ -37,5 +40,6 @@ class TacticalAECEnv(LayerAECEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        render_mode: str | None = None,
     ) -> None:
-        super().__init__(TacticalParallelEnv(config, seed, split))
+        super().__init__(TacticalParallelEnv(config, seed, split, render_mode))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from configs.errors import ActionError, ConfigError
 from envs import execution_v1
+from envs.drawing import HEIGHT, RGB, WIDTH
 from envs.execution import drawing
-from envs.execution.drawing import HEIGHT, RGB, WIDTH, draw
+from envs.execution.drawing import draw
 from envs.execution.scene import Fill, Scene
 from market import decode
 from tests.envs.test_execution_contract import AGENTS, as_dict, random_actions
