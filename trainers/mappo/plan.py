@@ -281,6 +281,11 @@ def _plan_group(layout: TeamLayout, config: MappoConfig, k: int) -> ActorPlan:
     policy = own.policy if own is not None and own.policy is not None else config.policy
     if sharing == "sequential":
         _check_sequential(group, policy)
+    elif policy.network is None and (wrong := _sequential_alone(policy)):
+        raise TrainingError(
+            f"group '{group.name}' with sharing={sharing} and {wrong}: actors that decide in "
+            "sequence alone have this; leave it out or choose sharing=sequential"
+        )
     return ActorPlan(
         name=group.name,
         layout=group,
@@ -329,6 +334,20 @@ def _not_sequential(config: ActorConfig) -> str:
     if config.layer_norm:
         wrong.append("layer_norm=true (expected false)")
     return " and ".join(wrong)
+
+
+def _sequential_alone(config: ActorConfig) -> str:
+    """What of `config` only a sequential policy has; "" where nothing."""
+    found = []
+    if config.encoders:
+        found.append("encoders (expected none)")
+    if config.states > 1:
+        found.append(f"states={config.states} (expected 1)")
+    if config.communication.rounds:
+        found.append(f"communication.rounds={config.communication.rounds} (expected 0)")
+    if config.dropout.rate:
+        found.append(f"dropout.rate={config.dropout.rate:g} (expected 0)")
+    return " and ".join(found)
 
 
 def _critic_input(layout: TeamLayout, asked: CriticInput) -> CriticInput:

@@ -237,6 +237,10 @@ class Update:
             squared = _masked_squared_error(out.supervised.float(), rows["targets"])
             loss = loss + self.settings.supervised_coefficient * squared
             self._add(f"supervised_loss{tail}", squared)
+        for what, values in (out.auxiliary or {}).items():
+            mean = values.float().mean()
+            loss = loss + mean
+            self._add(f"{what}{tail}", mean)
         with torch.no_grad():
             self._add(f"policy_loss{tail}", -surrogate)
             self._add(f"entropy{tail}", entropy)
