@@ -21,18 +21,24 @@ Memory = Literal["none", "gru", "lstm"]
 Bounded = Literal["squashed", "beta"]
 
 
-class DropoutConfig(Config):
+class MaskConfig(Config):
     """Monte Carlo dropout through a bank of masks that never changes (Gal and Ghahramani, 2016).
 
     rate: share of hidden units that a mask leaves out; 0 is no dropout.
     samples: masks in the bank, all of which an uncertainty is taken over. seed: of the bank.
-    coefficient: of an actor's divergence between what it decides with a mask and without:
-        an actor acts and is judged without, so that the ratios of PPO stay what they are.
     """
 
     rate: float = Field(default=0.0, ge=0, lt=1)
     samples: int = Field(default=1_000, ge=2)
     seed: NonNegativeInt = 0
+
+
+class DropoutConfig(MaskConfig):
+    """Of an actor, which acts and is judged without masks: PPO's ratios stay what they are.
+
+    coefficient: of the divergence between what it decides without a mask and with one.
+    """
+
     coefficient: NonNegativeFloat = 1.0
 
 

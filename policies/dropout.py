@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from configs.actors import DropoutConfig
+from configs.actors import MaskConfig
 from policies.distributions import gaussian_entropy
 
 
@@ -24,7 +24,7 @@ class MaskBank(nn.Module):
     shapes: of the units of each layer, such as (agents, hidden).
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], config: DropoutConfig) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], config: MaskConfig) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(config.seed)
         self.samples = config.samples

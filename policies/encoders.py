@@ -156,7 +156,7 @@ class _PatchAttention(Encoder):
         super().__init__()
         if rows % config.patch:
             raise TrainingError(
-                f"policy.encoders kind={config.kind} patch={config.patch}: expected a divisor of "
+                f"encoders kind={config.kind} patch={config.patch}: expected a divisor of "
                 f"the window's {rows} rows"
             )
         self.config = config
@@ -261,7 +261,7 @@ def _place_of(name: str, columns: tuple[str, ...]) -> int:
     found = [k for k, column in enumerate(columns) if column.rpartition(".")[2] == name]
     if len(found) != 1:
         raise TrainingError(
-            f"policy.encoders kind=regime: its window has the columns {', '.join(columns)}, "
+            f"encoders kind=regime: its window has the columns {', '.join(columns)}, "
             f"expected one named {name}; choose kind attention for other windows"
         )
     return found[0]
@@ -293,4 +293,4 @@ def build_encoder(
         return RegimeEncoder(config, rows, columns, generator)
     if isinstance(config, WindowAttentionConfig):
         return WindowAttention(config, rows, columns, generator)
-    raise TrainingError("policy.encoders kind=flat encodes nothing; the reader leaves it out")
+    raise TrainingError("encoders kind=flat encodes nothing; the reader leaves it out")

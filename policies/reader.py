@@ -146,7 +146,7 @@ def _parts(layout: LayerLayout, encoders: Sequence[EncoderConfig]) -> tuple[Part
     if encoders and len(encoders) != len(layout.windows):
         sizes = ", ".join(f"{w.rows}x{w.columns}" for w in layout.windows) or "none"
         raise TrainingError(
-            f"policy.encoders names {len(encoders)}: layer '{layout.layer}' has windows "
+            f"encoders names {len(encoders)}: layer '{layout.layer}' has windows "
             f"{sizes}; expected one encoder for each, kind flat where one is to stay as it is, "
             "or none at all"
         )
@@ -171,7 +171,7 @@ def _parts_of(
         by_agents.setdefault(readers, []).append(int(column))
     if not by_agents:
         raise TrainingError(
-            f"policy.encoders kind={encoder.kind} of the window {window.rows}x{window.columns}: "
+            f"encoders kind={encoder.kind} of the window {window.rows}x{window.columns}: "
             f"no agent of layer '{layout.layer}' sees a column over all bars; choose kind flat"
         )
     return [

@@ -45,13 +45,11 @@ from policies.dropout import (
     categorical_uncertainty,
     gaussian_uncertainty,
 )
-from policies.heads import HeadTable
+from policies.heads import HeadTable, LegalChoices
 from policies.networks import activate, activation_gain, orthogonal
 from policies.reader import RowReader
 from policies.superposition import SuperpositionLayer
 from signals.layout import LayerLayout
-
-_ALLOWED = 0.5  # a flag is 0 or 1
 
 
 class SequentialPolicy(Actor):
@@ -66,8 +64,6 @@ class SequentialPolicy(Actor):
     row_mask: Tensor
     choice_mask: Tensor
     choosers: Tensor
-    legal_columns: Tensor
-    always_legal: Tensor
 
     def __init__(self, layout: LayerLayout, config: ActorConfig, seed: int = 0) -> None:
         super().__init__()
@@ -81,7 +77,7 @@ class SequentialPolicy(Actor):
         self._build_first_layer(generator)
         self._build_deeper_layers(generator)
         self._build_options(generator)
-        self._build_masks()
+        self.legal = LegalChoices(layout, self.table)
 
     @property
     def agents(self) -> int:
@@ -151,28 +147,6 @@ class SequentialPolicy(Actor):
             self.bank = MaskBank([(self.agents, width) for width in hidden], config.dropout)
         self.register_buffer("choosers", torch.tensor(choosers, dtype=torch.long), persistent=False)
 
-    def _build_masks(self) -> None:
-        """Where in a row each flag of a mask stands; `always_legal` where it stands nowhere."""
-        columns: list[int] = []
-        always: list[bool] = []
-        for k in self.table.mask_slices:
-            places = self.layout.mask_indices(k).tolist()
-            width = self.layout.agents[k].encoded_width
-            columns.extend(places or [0] * width)
-            always.extend([not places] * width)
-        self._masked = not all(always)
-        self.register_buffer(
-            "legal_columns", torch.tensor(columns, dtype=torch.long), persistent=False
-        )
-        self.register_buffer("always_legal", torch.tensor(always), persistent=False)
-
-    def _legal(self, rows: Tensor, masks: Tensor | None) -> Tensor | None:
-        """What `masks` [N, mask_width] and the rows' own columns both allow."""
-        if not self._masked:
-            return masks
-        found = (rows[:, self.legal_columns] > _ALLOWED) | self.always_legal
-        return found if masks is None else found & masks
-
     def _log_sigma(self, raw: Tensor) -> Tensor:
         return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
 
@@ -192,7 +166,7 @@ class SequentialPolicy(Actor):
         sigmoid(mu) and argmax.
         """
         self._check(masks, memory)
-        masks = self._legal(rows, masks)
+        masks = self.legal(rows, masks)
         decided = self._decide_all(rows, noise, masks)
         latents, actions, log_probs = ([step[part] for step in decided] for part in (1, 2, 3))
         return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
@@ -236,7 +210,7 @@ class SequentialPolicy(Actor):
                 "uncertainty of an actor without dropout: train it with policy.dropout.rate above 0"
             )
         self._check(masks, None)
-        masks = self._legal(rows, masks)
+        masks = self.legal(rows, masks)
         found = []
         for k, (values, *_) in enumerate(self._decide_all(rows, None, masks)):
             drop = [mask[:, k].unsqueeze(1) for mask in self.bank.all()]
@@ -354,7 +328,7 @@ class SequentialPolicy(Actor):
         over agents, each on the recorded choices of those before it.
         """
         self._check(masks, memory, begins)
-        masks = self._legal(rows, masks)
+        masks = self.legal(rows, masks)
         chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
         first = self._from_row(rows) + chosen.unflatten(1, (self.agents, -1))
         outputs = self._outputs(first).to(rows.dtype)
