@@ -25,10 +25,13 @@ class MaskConfig(Config):
     """Monte Carlo dropout through a bank of masks that never changes (Gal and Ghahramani, 2016).
 
     rate: share of hidden units that a mask leaves out; 0 is no dropout.
+    layers: hidden layers that are masked, counted from the head down; what lies below them
+        is computed once for all samples. More than there are is all.
     samples: masks in the bank, all of which an uncertainty is taken over. seed: of the bank.
     """
 
     rate: float = Field(default=0.0, ge=0, lt=1)
+    layers: PositiveInt = 1
     samples: int = Field(default=1_000, ge=2)
     seed: NonNegativeInt = 0
 

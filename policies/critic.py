@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig
-from policies.dropout import MaskBank
+from policies.dropout import MaskBank, masked
 from policies.networks import activate, activation_gain, linear, orthogonal
 from policies.reader import RowReader
 
@@ -177,10 +177,10 @@ class CentralCritic(Critic):
         return first
 
     def _finish(self, values: Tensor, drop: Sequence[Tensor] = ()) -> Tensor:
-        values = values * drop[0] if drop else values
+        values = masked(values, drop, len(self.layers) - 1)
         for number, layer in enumerate(self.layers[1:], start=1):
             values = activate(layer(values), self.config.activation)
-            values = values * drop[number] if drop else values
+            values = masked(values, drop, len(self.layers) - 1 - number)
         output: Tensor = self.head(values)
         return output.squeeze(-1) if self.config.identity else output
 

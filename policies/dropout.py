@@ -19,15 +19,17 @@ from policies.distributions import gaussian_entropy
 
 
 class MaskBank(nn.Module):
-    """`config.samples` masks of each layer of units: 0 where left out, else 1 / (1 - rate).
+    """`config.samples` masks of the last hidden layers: 0 where left out, else 1 / (1 - rate).
 
-    shapes: of the units of each layer, such as (agents, hidden).
+    shapes: of the units of each hidden layer, such as (agents, hidden); the last
+    `config.layers` of them have masks.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], config: MaskConfig) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(config.seed)
         self.samples = config.samples
+        shapes = shapes[-config.layers :]
         self.layers = len(shapes)
         for number, shape in enumerate(shapes):
             kept = torch.rand(config.samples, *shape, generator=generator) >= config.rate
@@ -45,6 +47,14 @@ class MaskBank(nn.Module):
         """
         index = torch.arange(count, device=self.get_buffer("mask_0").device) % self.samples
         return [mask[index] for mask in self.all()]
+
+
+def masked(values: Tensor, drop: Sequence[Tensor], left: int) -> Tensor:
+    """A hidden layer's `values` under its mask, as they are where it has none.
+
+    drop: of the last layers, as a bank gives them. left: hidden layers that follow this one.
+    """
+    return values * drop[-1 - left] if left < len(drop) else values
 
 
 class Uncertainty(NamedTuple):

@@ -44,6 +44,7 @@ from policies.dropout import (
     Uncertainty,
     categorical_uncertainty,
     gaussian_uncertainty,
+    masked,
 )
 from policies.heads import HeadTable, LegalChoices
 from policies.networks import activate, activation_gain, orthogonal
@@ -227,10 +228,7 @@ class SequentialPolicy(Actor):
         self, values: Tensor, k: int, drop: Sequence[Tensor], masks: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Agent k's uncertainty from activations [N, hidden] and masks [samples, 1, hidden]."""
-        count = values.shape[0]
-        flat = [mask.expand(-1, count, -1).flatten(0, 1) for mask in drop]
-        output = self._above((values * drop[0]).flatten(0, 1), k, flat[1:])
-        output = output.unflatten(0, (-1, count))
+        output = self._above(values, k, drop).unflatten(0, (-1, values.shape[0]))
         width = self.layout.agents[k].encoded_width
         if k in self.table.mask_slices:
             logits = output[..., :width]
@@ -255,11 +253,16 @@ class SequentialPolicy(Actor):
     def _above(self, values: Tensor, k: int, drop: Sequence[Tensor] = ()) -> Tensor:
         """Agent k's network above its first layer: activations [N, hidden] -> [N, outputs].
 
-        drop: factors [N, hidden] of the hidden units of each further layer.
+        drop: masks [samples, 1, hidden] of the last hidden layers; then [samples x N, outputs].
         """
-        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = activate(torch.addmm(bias[k], values, weight[k]), self.config.activation)
-            values = values * drop[number] if drop else values
+        count, depth = values.shape[0], len(self.weights)
+        for number in range(depth + 1):
+            if number:
+                weight, bias = self.weights[number - 1][k], self.biases[number - 1][k]
+                values = activate(torch.addmm(bias, values, weight), self.config.activation)
+            if depth - number < len(drop):
+                samples = values.unflatten(0, (-1, count))
+                values = masked(samples, drop, depth - number).flatten(0, 1)
         plain = torch.addmm(self.head_bias[k], values, self.head_weight[k])
         if self.superposition is None or k not in self.table.mask_slices:
             return plain
@@ -270,13 +273,15 @@ class SequentialPolicy(Actor):
     def _outputs(self, first: Tensor, drop: Sequence[Tensor] = ()) -> Tensor:
         """All agents' networks above the first layer: [N, agents, hidden] -> [N, agents x outputs].
 
-        drop: factors [N, agents, hidden] of the hidden units of each layer, the first included.
+        drop: masks [N, agents, hidden] of the last hidden layers.
         """
+        depth = len(self.weights)
+        drop = [mask.transpose(0, 1) for mask in drop]
         values = activate(first, self.config.activation).transpose(0, 1)
+        values = masked(values, drop, depth)
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = values * drop[number].transpose(0, 1) if drop else values
             values = activate(torch.baddbmm(bias, values, weight), self.config.activation)
-        values = values * drop[-1].transpose(0, 1) if drop else values
+            values = masked(values, drop, depth - 1 - number)
         outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
         if self.superposition is not None:
             logits = self.superposition(values[self.choosers], outputs[self.choosers])

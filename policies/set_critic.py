@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from configs.mappo import CriticConfig
 from policies.critic import Critic
+from policies.dropout import masked
 from policies.encoders import TransformerBlock
 from policies.networks import activate, activation_gain, linear, orthogonal
 from policies.reader import RowReader
@@ -95,10 +96,10 @@ class SetCritic(Critic):
         return related.view(values.shape)
 
     def _finish(self, values: Tensor, drop: Sequence[Tensor] = ()) -> Tensor:
-        values = values * drop[0] if drop else values
+        values = masked(values, drop, len(self.layers))
         for number, layer in enumerate(self.layers, start=1):
             values = activate(layer(values), self.config.activation)
-            values = values * drop[number] if drop else values
+            values = masked(values, drop, len(self.layers) - number)
         output: Tensor = self.head(values)
         return output.squeeze(-1)
 

@@ -160,9 +160,10 @@ def test_gradient_reaches_every_parameter_of_a_critic(kind: str):
     assert all(p.grad is not None and (p.grad != 0).any() for p in critic.parameters())
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_spread_is_that_of_single_forwards_in_the_rewards_scale(kind: str):
-    critic = KINDS[kind](dropout=MaskConfig(rate=0.25, samples=30))
+def test_the_spread_is_that_of_single_forwards_in_the_rewards_scale(kind: str, layers: int):
+    critic = KINDS[kind](dropout=MaskConfig(rate=0.25, samples=30, layers=layers))
     assert critic.bank is not None
     critic.norm.update(torch.zeros(5), 4.0 * torch.ones(5))
     states = states_of(4)

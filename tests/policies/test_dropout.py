@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, Normal, kl_divergence
 
 from configs.actors import ActorConfig, DropoutConfig
 from configs.errors import TrainingError
@@ -16,14 +16,15 @@ from policies.dropout import (
     gaussian_uncertainty,
 )
 from policies.sequential import SequentialPolicy
-from tests.policies.windowed import gumbel_of, policy_of, rows_of
+from signals.layout import LayerLayout
+from tests.policies.windowed import LAYOUT, gumbel_of, policy_of, rows_of
 from tests.trainers.toy_env import toy_layout
 
 DROPOUT = DropoutConfig(rate=0.25, samples=400)
 
 
 def test_masks_keep_their_share_and_the_mean():
-    bank = MaskBank([(3, 50), (3, 20)], DropoutConfig(rate=0.25, samples=1_000))
+    bank = MaskBank([(3, 50), (3, 20)], DropoutConfig(rate=0.25, samples=1_000, layers=2))
     for mask in bank.all():
         assert mask.unique().tolist() == pytest.approx([0.0, 4 / 3])
         error = math.sqrt(0.25 * 0.75 / mask.numel()) * 4 / 3
@@ -82,10 +83,11 @@ def test_the_spread_is_above_zero_and_the_mean_near_the_mode():
     assert (found.entropy <= math.log(3.0) + 1e-6).all()
 
 
-def test_uncertainty_is_the_spread_of_single_forwards_with_each_mask():
+@pytest.mark.parametrize("layers", [1, 2, 9])
+def test_uncertainty_is_the_spread_of_single_forwards_with_each_mask(layers: int):
     """Against the slow way: one forward of the whole network for each mask."""
-    policy = policy_of(dropout=DropoutConfig(rate=0.25, samples=20), states=3)
-    assert policy.bank is not None
+    policy = policy_of(dropout=DropoutConfig(rate=0.25, samples=20, layers=layers), states=3)
+    assert policy.bank is not None and len(policy.bank.all()) == min(layers, 2)
     rows = rows_of(4)
     chosen = policy.act(rows, None).latent
     seen = policy.table.encode(chosen) @ (policy.choice_weight * policy.choice_mask)
@@ -124,9 +126,31 @@ def test_forbidden_choices_have_no_chance_in_any_sample():
     assert (found.spread[:, : chooser.start] > 0).all()  # of a box agent's actions
 
 
-def test_the_divergence_is_that_of_torch_and_training_by_it_narrows_the_spread():
-    policy = policy_of(dropout=DropoutConfig(rate=0.25, samples=64, coefficient=1.0))
+@pytest.mark.parametrize("layout", [LAYOUT, toy_layout()], ids=["choices", "boxes"])
+def test_the_divergence_is_that_of_torch(layout: LayerLayout):
+    config = ActorConfig(hidden=(8, 8), output_gain=1.0, dropout=DropoutConfig(rate=0.5, samples=9))
+    policy = SequentialPolicy(layout, config)
     assert policy.bank is not None
+    rows = torch.rand(9, layout.row_width)
+    latent = policy.act(rows, None).latent
+    seen = policy.table.encode(latent) @ (policy.choice_weight * policy.choice_mask)
+    first = policy._from_row(rows) + seen.unflatten(1, (policy.agents, -1))
+    without, under = policy._outputs(first), policy._outputs(first, policy.bank.of_rows(9))
+    expected = torch.zeros(9)
+    for _, columns in policy.table.discrete_columns:
+        laws = (Categorical(logits=part[:, columns]) for part in (without, under))
+        expected += kl_divergence(*laws)
+    if policy.table.gaussians:
+        sigma = policy._log_sigma(policy.raw_sigma).exp()
+        means = (part[:, policy.table.mean_index] for part in (without, under))
+        expected += kl_divergence(*(Normal(mean, sigma) for mean in means)).sum(1)
+    auxiliary = policy.evaluate(rows, latent).auxiliary
+    assert auxiliary is not None and (expected > 1e-4).all()
+    torch.testing.assert_close(auxiliary["dropout_loss"], expected / policy.agents)
+
+
+def test_training_by_the_divergence_narrows_the_spread():
+    policy = policy_of(dropout=DropoutConfig(rate=0.25, samples=64, coefficient=1.0))
     rows = rows_of(64)
     latent = policy.act(rows, gumbel_of(64)).latent
     before = policy.uncertainty(rows).spread.mean().item()
