@@ -4,13 +4,59 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from configs.base import Config
+from configs.encoders import EncoderConfig
 
 Activation = Literal["tanh", "relu"]
 Memory = Literal["none", "gru", "lstm"]
 Bounded = Literal["squashed", "beta"]
+
+
+class MaskConfig(Config):
+    """Monte Carlo dropout through a bank of masks that never changes (Gal and Ghahramani, 2016).
+
+    rate: share of hidden units that a mask leaves out; 0 is no dropout.
+    layers: hidden layers that are masked, counted from the head down; what lies below them
+        is computed once for all samples. More than there are is all.
+    samples: masks in the bank, all of which an uncertainty is taken over. seed: of the bank.
+    """
+
+    rate: float = Field(default=0.0, ge=0, lt=1)
+    layers: PositiveInt = 1
+    samples: int = Field(default=1_000, ge=2)
+    seed: NonNegativeInt = 0
+
+
+class DropoutConfig(MaskConfig):
+    """Of an actor, which acts and is judged without masks: PPO's ratios stay what they are.
+
+    coefficient: of the divergence between what it decides without a mask and with one.
+    """
+
+    coefficient: NonNegativeFloat = 1.0
+
+
+class CommunicationConfig(Config):
+    """Messages between the agents of a layer, by attention over what each reads of its row.
+
+    rounds: of messages; 0 is none. width: numbers of a message. hears: whom an agent reads:
+        those before it in the order of acting, or all others.
+    memory: whether each also reads a slot that gathers what all those wrote.
+    """
+
+    rounds: NonNegativeInt = 0
+    width: PositiveInt = 16
+    hears: Literal["earlier", "all"] = "earlier"
+    memory: bool = True
 
 
 class ActorConfig(Config):
@@ -30,6 +76,11 @@ class ActorConfig(Config):
     network: a registered policy (entry points grandmodel.policies) or "module:function" in
         place of the built-in network: function(layout, config, sharing, seed) -> Actor.
     layer_norm: normalises every hidden layer's activations over its units.
+
+    Of actors that decide in sequence alone:
+    encoders: one for each window of the layout, in its order; none leaves all windows flat.
+    states: basis states that categorical heads superpose; 1 is a plain head.
+    communication, dropout: see there.
     """
 
     hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
@@ -46,6 +97,10 @@ class ActorConfig(Config):
     identity: bool = False
     layer_norm: bool = False
     network: str | None = None
+    encoders: tuple[EncoderConfig, ...] = ()
+    states: PositiveInt = 1
+    communication: CommunicationConfig = CommunicationConfig()
+    dropout: DropoutConfig = DropoutConfig()
 
     @model_validator(mode="after")
     def _sigma_lies_between_its_bounds(self) -> Self:

@@ -18,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from configs.actors import Activation, ActorConfig
+from configs.actors import Activation, ActorConfig, MaskConfig
 from configs.base import Config
 from configs.curriculum import CurriculumConfig
+from configs.encoders import EncoderConfig
 
 Sharing = Literal["shared", "per_agent", "sequential"]
 CriticInput = Literal["auto", "state", "observations", "both"]
@@ -44,11 +45,26 @@ class CriticConfig(Config):
     input: what it reads: the environment's state(), all agents' observations (with a
         flag for each that is alive), or both; "auto" is the state where there is one.
         A layer of ours is always read by its state.
-    identity: False gives each agent a head of its own on shared layers, which see the
-        input once; True feeds the agent's number, one-hot, to one head, once per agent.
+    kind: "flat" is one network over all columns. "set" reads the columns that agents share
+        once, each agent's own beside them, and relates the agents: exchange two agents
+        that are alike and their values are exchanged.
+    identity: of "flat": False gives each agent a head of its own on shared layers, which
+        see the input once; True feeds the agent's number, one-hot, to one head, once per
+        agent.
+    relate, heads: of "set": agents attend to each other (`heads` share the first hidden
+        layer's units), or each reads the mean over all ("mean": Zaheer et al., "Deep
+        Sets", 2017).
+    encoders: as of the policy, one for each window of a layer; none leaves them flat.
+    dropout: masks of the hidden units, with which values are learnt and whose spread is
+        logged as value_spread; what advantages are made of is the value without.
     """
 
     input: CriticInput = "auto"
+    kind: Literal["flat", "set"] = "flat"
+    relate: Literal["attention", "mean"] = "attention"
+    heads: PositiveInt = 4
+    encoders: tuple[EncoderConfig, ...] = ()
+    dropout: MaskConfig = MaskConfig()
     identity: bool = False
     hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
     activation: Activation = "tanh"
@@ -56,6 +72,17 @@ class CriticConfig(Config):
     value_norm_beta: float = Field(default=0.995, ge=0, lt=1)
     huber_delta: PositiveFloat = 10.0
     input_clip: PositiveFloat = 10.0
+
+    @model_validator(mode="after")
+    def _a_set_is_read_as_one(self) -> Self:
+        if self.kind == "set" and self.identity:
+            raise ValueError("identity=True with kind=set: expected False; a set tells roles apart")
+        if self.kind == "set" and self.relate == "attention" and self.hidden[0] % self.heads:
+            raise ValueError(
+                f"heads={self.heads} with hidden={list(self.hidden)}: expected a divisor of the "
+                "first, whose units they share"
+            )
+        return self
 
 
 class StopConfig(Config):

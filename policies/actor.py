@@ -30,11 +30,14 @@ class Evaluated(NamedTuple):
     """What a recorded decision is worth under the present weights.
 
     log_prob, entropy: [..., agents]. supervised: [..., supervised components] in [0, 1].
+    auxiliary: what the actor's networks learn beside its decisions, by name: losses, already
+        weighted, [rows] each, of all rows or of some; None for nothing.
     """
 
     log_prob: Tensor
     entropy: Tensor
     supervised: Tensor
+    auxiliary: dict[str, Tensor] | None = None
 
 
 class Actor(nn.Module, ABC):

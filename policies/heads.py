@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from signals.layout import LayerLayout
 
+_ALLOWED = 0.5  # a flag is 0 or 1
+
 
 class HeadTable(nn.Module):
     """Indices derived from a layout, kept as buffers so that they follow the device.
@@ -107,3 +109,30 @@ class HeadTable(nn.Module):
             else:
                 parts.append(torch.sigmoid(chosen))
         return torch.cat(parts, dim=1)
+
+
+class LegalChoices(nn.Module):
+    """Which choices the rows' own columns allow, where the layout names columns for them."""
+
+    columns: Tensor
+    always: Tensor
+
+    def __init__(self, layout: LayerLayout, table: HeadTable) -> None:
+        super().__init__()
+        columns: list[int] = []
+        always: list[bool] = []
+        for k in table.mask_slices:
+            places = layout.mask_indices(k).tolist()
+            width = layout.agents[k].encoded_width
+            columns.extend(places or [0] * width)
+            always.extend([not places] * width)
+        self._named = not all(always)
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.long), persistent=False)
+        self.register_buffer("always", torch.tensor(always), persistent=False)
+
+    def forward(self, rows: Tensor, masks: Tensor | None) -> Tensor | None:
+        """What `masks` [N, mask_width] and the rows both allow; None where nothing is forbidden."""
+        if not self._named:
+            return masks
+        found = (rows[:, self.columns] > _ALLOWED) | self.always
+        return found if masks is None else found & masks

@@ -32,3 +32,12 @@ def orthogonal(rows: int, columns: int, gain: float, generator: torch.Generator)
     weight = torch.empty(rows, columns)
     nn.init.orthogonal_(weight, gain=gain, generator=generator)
     return weight
+
+
+def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:
+    """A layer of orthogonal weights and zero biases; torch's own generator is left alone."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    with torch.no_grad():
+        layer.weight.copy_(orthogonal(outputs, inputs, gain, generator))
+        layer.bias.zero_()
+    return layer

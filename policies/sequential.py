@@ -11,10 +11,17 @@ parallel over agents.
 
 The 'chosen' flags of `upstream` are the same in every decision of an agent;
 its bias stands for them.
+
+What may stand before, between and behind these networks is chosen in the config: encoders
+of windows (policies.reader), messages (policies.communication), heads that superpose
+(policies.superposition), and masks by which a decision's uncertainty is sampled
+(policies.dropout). `act` with noise None is the deterministic forward that exports, and so
+is `uncertainty`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -22,7 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.actors import ActorConfig
+from configs.errors import TrainingError
 from policies.actor import Acted, Actor, Evaluated
+from policies.communication import Messages
 from policies.distributions import (
     forbid,
     gaussian_entropy,
@@ -30,11 +39,18 @@ from policies.distributions import (
     log_sigma_between,
     raw_sigma_of,
 )
-from policies.heads import HeadTable
+from policies.dropout import (
+    MaskBank,
+    Uncertainty,
+    categorical_uncertainty,
+    gaussian_uncertainty,
+    masked,
+)
+from policies.heads import HeadTable, LegalChoices
 from policies.networks import activate, activation_gain, orthogonal
+from policies.reader import RowReader
+from policies.superposition import SuperpositionLayer
 from signals.layout import LayerLayout
-
-_ALLOWED = 0.5  # a flag is 0 or 1
 
 
 class SequentialPolicy(Actor):
@@ -48,8 +64,7 @@ class SequentialPolicy(Actor):
 
     row_mask: Tensor
     choice_mask: Tensor
-    legal_columns: Tensor
-    always_legal: Tensor
+    choosers: Tensor
 
     def __init__(self, layout: LayerLayout, config: ActorConfig, seed: int = 0) -> None:
         super().__init__()
@@ -59,9 +74,11 @@ class SequentialPolicy(Actor):
         self.mask_width = self.table.mask_width
         self.supervised = self.table.supervised
         generator = torch.Generator().manual_seed(seed)
+        self.reader = RowReader(layout, config.encoders, generator)
         self._build_first_layer(generator)
         self._build_deeper_layers(generator)
-        self._build_masks()
+        self._build_options(generator)
+        self.legal = LegalChoices(layout, self.table)
 
     @property
     def agents(self) -> int:
@@ -71,11 +88,11 @@ class SequentialPolicy(Actor):
         layout, width = self.layout, self.config.hidden[0]
         gain = activation_gain(self.config.activation)
         choices = self.table.choice_width
-        row_mask = torch.zeros(layout.row_width, self.agents, width)
+        row_mask = torch.zeros(self.reader.width, self.agents, width)
         choice_mask = torch.zeros(choices, self.agents, width)
         row_weight, choice_weight = torch.zeros_like(row_mask), torch.zeros_like(choice_mask)
         for k in range(self.agents):
-            seen = torch.from_numpy(layout.observation_indices(k))
+            seen = torch.from_numpy(self.reader.seen(k))
             before = layout.noise_slice(k).start if layout.agents[k].follows else 0
             weight = orthogonal(len(seen) + before, width, gain, generator)
             row_mask[seen, k] = 1.0
@@ -109,27 +126,27 @@ class SequentialPolicy(Actor):
         raw = raw_sigma_of(config.initial_sigma, config.min_sigma, config.max_sigma)
         self.raw_sigma = nn.Parameter(torch.full((self.table.gaussians,), raw))
 
-    def _build_masks(self) -> None:
-        """Where in a row each flag of a mask stands; `always_legal` where it stands nowhere."""
-        columns: list[int] = []
-        always: list[bool] = []
-        for k in self.table.mask_slices:
-            places = self.layout.mask_indices(k).tolist()
-            width = self.layout.agents[k].encoded_width
-            columns.extend(places or [0] * width)
-            always.extend([not places] * width)
-        self._masked = not all(always)
-        self.register_buffer(
-            "legal_columns", torch.tensor(columns, dtype=torch.long), persistent=False
-        )
-        self.register_buffer("always_legal", torch.tensor(always), persistent=False)
-
-    def _legal(self, rows: Tensor, masks: Tensor | None) -> Tensor | None:
-        """What `masks` [N, mask_width] and the rows' own columns both allow."""
-        if not self._masked:
-            return masks
-        found = (rows[:, self.legal_columns] > _ALLOWED) | self.always_legal
-        return found if masks is None else found & masks
+    def _build_options(self, generator: torch.Generator) -> None:
+        """What the config adds: messages, superposed heads, a bank of masks; None where not."""
+        config, hidden = self.config, self.config.hidden
+        self.messages: Messages | None = None
+        self.superposition: SuperpositionLayer | None = None
+        self.bank: MaskBank | None = None
+        if config.communication.rounds:
+            self.messages = Messages(self.agents, hidden[0], config.communication, generator)
+        choosers = list(self.table.mask_slices)
+        if config.states > 1 and choosers:
+            self.superposition = SuperpositionLayer(
+                hidden[-1],
+                [self.layout.agents[k].encoded_width for k in choosers],
+                config.states,
+                self.table.initial_bias()[choosers],
+                config.output_gain,
+                generator,
+            )
+        if config.dropout.rate:
+            self.bank = MaskBank([(self.agents, width) for width in hidden], config.dropout)
+        self.register_buffer("choosers", torch.tensor(choosers, dtype=torch.long), persistent=False)
 
     def _log_sigma(self, raw: Tensor) -> Tensor:
         return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
@@ -150,31 +167,126 @@ class SequentialPolicy(Actor):
         sigmoid(mu) and argmax.
         """
         self._check(masks, memory)
-        masks = self._legal(rows, masks)
-        from_row = self._clip(rows) @ (self.row_weight * self.row_mask) + self.first_bias
-        from_row = from_row.unflatten(1, (self.agents, -1))
+        masks = self.legal(rows, masks)
+        decided = self._decide_all(rows, noise, masks)
+        latents, actions, log_probs = ([step[part] for step in decided] for part in (1, 2, 3))
+        return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
+
+    def _decide_all(
+        self, rows: Tensor, noise: Tensor | None, masks: Tensor | None
+    ) -> list[tuple[Tensor, ...]]:
+        """Of each agent in turn (what its first layer gave, latent, action, log_prob).
+
+        masks: of all that is legal, the rows' own columns included.
+        """
+        from_row = self._from_row(rows)
         up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
         choices: list[Tensor] = []
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        steps: list[tuple[Tensor, ...]] = []
         for k in range(self.agents):
             first = from_row[:, k]
             if choices:
                 seen = torch.cat(choices, dim=1)
                 first = first + seen @ up_weight[: seen.shape[1], k]
-            output = self._allowed(self._deeper(first, k), k, masks)
+            values = activate(first, self.config.activation)
+            output = self._allowed(self._above(values, k), k, masks)
             eps = None if noise is None else noise[:, self.layout.noise_slice(k)]
-            latent, action, log_prob, encoded = self._decide(k, output, eps)
+            *decided, encoded = self._decide(k, output, eps)
             choices.append(encoded)
-            parts.append((latent, action, log_prob))
-        latents, actions, log_probs = zip(*parts, strict=True)
-        return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
+            steps.append((values, *decided))
+        return steps
 
-    def _deeper(self, first: Tensor, k: int) -> Tensor:
-        """Agent k's network above its first layer: [N, hidden] -> [N, outputs]."""
-        values = activate(first, self.config.activation)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            values = activate(torch.addmm(bias[k], values, weight[k]), self.config.activation)
-        return torch.addmm(self.head_bias[k], values, self.head_weight[k])
+    def uncertainty(self, rows: Tensor, masks: Tensor | None = None) -> Uncertainty:
+        """How far the bank's masks move each agent's decision; the decisions are the mode's.
+
+        Rows are encoded once, whatever the number of samples. Deterministic: what is given
+        for a row depends on the row and the bank alone. Takes samples x N rows of hidden
+        units at once.
+
+        Raises:
+            TrainingError: this actor has no dropout.
+        """
+        if self.bank is None:
+            raise TrainingError(
+                "uncertainty of an actor without dropout: train it with policy.dropout.rate above 0"
+            )
+        self._check(masks, None)
+        masks = self.legal(rows, masks)
+        found = []
+        for k, (values, *_) in enumerate(self._decide_all(rows, None, masks)):
+            drop = [mask[:, k].unsqueeze(1) for mask in self.bank.all()]
+            found.append(self._sampled(values, k, drop, masks))
+        means, spreads, entropies, shared = zip(*found, strict=True)
+        return Uncertainty(
+            torch.cat(means, 1),
+            torch.cat(spreads, 1),
+            torch.stack(entropies, 1),
+            torch.stack(shared, 1),
+        )
+
+    def _sampled(
+        self, values: Tensor, k: int, drop: Sequence[Tensor], masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Agent k's uncertainty from activations [N, hidden] and masks [samples, 1, hidden]."""
+        output = self._above(values, k, drop).unflatten(0, (-1, values.shape[0]))
+        width = self.layout.agents[k].encoded_width
+        if k in self.table.mask_slices:
+            logits = output[..., :width]
+            if masks is not None:
+                logits = forbid(logits, masks[:, self.table.mask_slices[k]].expand_as(logits))
+            return categorical_uncertainty(functional.log_softmax(logits, dim=-1))
+        means = output[..., :width]
+        raw = self.raw_sigma[self.table.gaussian_slice(k)].expand_as(means)
+        if self.config.state_dependent_sigma:
+            raw = raw + output[..., width : 2 * width]
+        return gaussian_uncertainty(means, self._log_sigma(raw))
+
+    def _from_row(self, rows: Tensor) -> Tensor:
+        """What every agent's first layer makes of rows and messages, [N, agents, hidden]."""
+        features = self.reader(self._clip(rows))
+        values = torch.addmm(self.first_bias, features, self.row_weight * self.row_mask)
+        first: Tensor = values.unflatten(1, (self.agents, -1))
+        if self.messages is not None:
+            first = self.messages(first)
+        return first
+
+    def _above(self, values: Tensor, k: int, drop: Sequence[Tensor] = ()) -> Tensor:
+        """Agent k's network above its first layer: activations [N, hidden] -> [N, outputs].
+
+        drop: masks [samples, 1, hidden] of the last hidden layers; then [samples x N, outputs].
+        """
+        count, depth = values.shape[0], len(self.weights)
+        for number in range(depth + 1):
+            if number:
+                weight, bias = self.weights[number - 1][k], self.biases[number - 1][k]
+                values = activate(torch.addmm(bias, values, weight), self.config.activation)
+            if depth - number < len(drop):
+                samples = values.unflatten(0, (-1, count))
+                values = masked(samples, drop, depth - number).flatten(0, 1)
+        plain = torch.addmm(self.head_bias[k], values, self.head_weight[k])
+        if self.superposition is None or k not in self.table.mask_slices:
+            return plain
+        number = list(self.table.mask_slices).index(k)
+        logits: Tensor = self.superposition(values.unsqueeze(0), plain.unsqueeze(0), number)
+        return logits.squeeze(0)
+
+    def _outputs(self, first: Tensor, drop: Sequence[Tensor] = ()) -> Tensor:
+        """All agents' networks above the first layer: [N, agents, hidden] -> [N, agents x outputs].
+
+        drop: masks [N, agents, hidden] of the last hidden layers.
+        """
+        depth = len(self.weights)
+        drop = [mask.transpose(0, 1) for mask in drop]
+        values = activate(first, self.config.activation).transpose(0, 1)
+        values = masked(values, drop, depth)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = activate(torch.baddbmm(bias, values, weight), self.config.activation)
+            values = masked(values, drop, depth - 1 - number)
+        outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
+        if self.superposition is not None:
+            logits = self.superposition(values[self.choosers], outputs[self.choosers])
+            outputs = outputs.index_copy(0, self.choosers, logits.to(outputs.dtype))
+        return outputs.transpose(0, 1).flatten(1)
 
     def _allowed(self, output: Tensor, k: int, masks: Tensor | None) -> Tensor:
         """Agent k's outputs, what `masks` [N, mask_width] forbid it at the minimum."""
@@ -221,20 +333,38 @@ class SequentialPolicy(Actor):
         over agents, each on the recorded choices of those before it.
         """
         self._check(masks, memory, begins)
-        masks = self._legal(rows, masks)
-        inputs = torch.cat([self._clip(rows), self.table.encode(latent)], dim=1)
-        weight = torch.cat([self.row_weight * self.row_mask, self.choice_weight * self.choice_mask])
-        values = torch.addmm(self.first_bias, inputs, weight)
-        # [N, agents x hidden] -> [agents, N, hidden]: one stacked product for all agents.
-        values = activate(values, self.config.activation)
-        values = values.unflatten(1, (self.agents, -1)).transpose(0, 1)
-        for deeper, bias in zip(self.weights, self.biases, strict=True):
-            values = activate(torch.baddbmm(bias, values, deeper), self.config.activation)
-        outputs = torch.baddbmm(self.head_bias, values, self.head_weight)
-        outputs = outputs.transpose(0, 1).flatten(1).to(rows.dtype)
+        masks = self.legal(rows, masks)
+        chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
+        first = self._from_row(rows) + chosen.unflatten(1, (self.agents, -1))
+        outputs = self._outputs(first).to(rows.dtype)
+        dropped = None
+        if self.bank is not None and self.config.dropout.coefficient:
+            dropped = self._outputs(first, self.bank.of_rows(len(rows))).to(rows.dtype)
         # Where autocast holds, too: in bfloat16 a log-probability of -5 is off by .03.
         with torch.autocast(outputs.device.type, enabled=False):
-            return self._judge(outputs, latent, masks)
+            evaluated = self._judge(outputs, latent, masks)
+            auxiliary = self.reader.losses(self._clip(rows))
+            if dropped is not None:
+                auxiliary["dropout_loss"] = self._divergence(outputs.detach(), dropped, masks)
+        return evaluated._replace(auxiliary=auxiliary)
+
+    def _divergence(self, outputs: Tensor, dropped: Tensor, masks: Tensor | None) -> Tensor:
+        """Weighted mean over agents of KL(without a mask || with it) [N] (Liang et al., 2021)."""
+        table = self.table
+        total = outputs.new_zeros(len(outputs))
+        if table.gaussians:
+            raw = self.raw_sigma.detach().expand(len(outputs), -1)
+            if self.config.state_dependent_sigma:
+                raw = raw + outputs[:, table.sigma_index]
+            apart = outputs[:, table.mean_index] - dropped[:, table.mean_index]
+            total = (0.5 * (apart * torch.exp(-self._log_sigma(raw))) ** 2).sum(1)
+        for k, columns in table.discrete_columns:
+            log_p, log_q = (
+                functional.log_softmax(self._allowed(part[:, columns], k, masks), dim=1)
+                for part in (outputs, dropped)
+            )
+            total = total + (log_p.exp() * (log_p - log_q)).sum(1)
+        return self.config.dropout.coefficient / self.agents * total
 
     def _judge(self, outputs: Tensor, latent: Tensor, masks: Tensor | None) -> Evaluated:
         """Heads' outputs [N, agents x outputs] and latents -> what `evaluate` gives."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from signals.account import ACCOUNT_COLUMNS, AHEAD_COLUMNS, window_columns
 from signals.bars.columns import TACTICAL_COLUMNS, TACTICAL_ROWS
-from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout
+from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout, Window
 
 # The choices of `tactical_agent`, in the order of `market.targets`.
 TILTS = ("HOLD", "BUY_SMALL", "BUY_LARGE", "SELL_SMALL", "SELL_LARGE")
@@ -104,4 +104,5 @@ AGENTS = (
 )
 
 _VERSION = 0
-TACTICAL = LayerLayout("tactical", SHARED, AGENTS, AHEAD_COLUMNS, _VERSION)
+WINDOWS = (Window(TACTICAL_ROWS, len(TACTICAL_COLUMNS)),)
+TACTICAL = LayerLayout("tactical", SHARED, AGENTS, AHEAD_COLUMNS, _VERSION, WINDOWS)

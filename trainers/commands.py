@@ -25,6 +25,7 @@ from trainers.progress import TrainingProgress
 from trainers.provenance import Commit, commit, versions
 from trainers.recording import RunRecorder, tracked
 from trainers.runs import RunFolder
+from trainers.session import torch_threads
 from trainers.torch_actor import RecordingActor, TorchActor
 from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
 from trainers.train import IterationReport, TrainResult, train
@@ -168,7 +169,9 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     market = config.env.market.name
     champion = _champion(session)  # anew: another run may have ended meanwhile
     actor = RecordingActor(TorchActor(result.policy), config.evaluation.parity_rows)
-    report = _evaluate(session, actor, champion)
+    # As in training: on a busy machine a second thread made one decision 20 times slower.
+    with torch_threads(config.mappo.torch_threads):
+        report = _evaluate(session, actor, champion)
     manifest = export_policy(
         result.policy,
         result.policy.layout,

@@ -63,7 +63,9 @@ def test_shapes_dtypes_and_ranges(kind, sharing, bounded):
     assert evaluated.log_prob.shape == (ROWS, AGENTS)
     assert evaluated.supervised.shape == (ROWS, 0)
     assert acted.memory is None and actor.memory_width == 0
-    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in (*acted[:3], *evaluated))
+    given = (*acted[:3], *evaluated[:3])
+    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in given)
+    assert evaluated.auxiliary is None
     by_agent = acted.actions.unflatten(1, (AGENTS, -1))
     start = 0
     for factor in group.factors:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from configs.mappo import MappoConfig
 from policies.actor import Actor
-from policies.critic import CentralCritic
+from policies.critic import Critic
 from policies.gae import generalized_advantages
 from trainers.mappo.plan import CRITIC, ActorPlan, TeamPlan
 from trainers.mappo.rollout import Rollout
@@ -23,6 +23,7 @@ Rows = dict[str, Tensor]
 MEMORY = "memory"  # the one array of a unit without a time axis
 STATES, ROWS = "states", "rows"  # what windows stand in front of
 _ADVANTAGE_EPSILON = 1e-8
+_SPREAD_STATES = 16  # a rollout's last ones, on each of which every mask of the bank is tried
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Batches:
         plan: TeamPlan,
         settings: MappoConfig,
         actors: Mapping[str, Actor],
-        critic: CentralCritic,
+        critic: Critic,
         averaged: Callable[[Tensor], Tensor],
     ) -> None:
         self._plan = plan
@@ -92,6 +93,9 @@ class Batches:
         values, advantages = self.advantages(rollout, states, alive, tables, places)
         returns = advantages + values
         found = {"explained_variance": _explained_variance(values, returns, alive)}
+        if critic.bank is not None:
+            last = self._tensor(rollout.last_states)[:_SPREAD_STATES]
+            found["value_spread"] = critic.spread(last).mean().item()
         if settings.critic.value_norm:
             mean, variance, known = self._moments(returns, alive)
             batches = settings.epochs * settings.minibatches

@@ -9,19 +9,22 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from configs.actors import ActorConfig
 from configs.errors import TrainingError, nearest
 from configs.mappo import CriticInput, MappoConfig, Sharing
 from policies.actor import Actor
-from policies.critic import CentralCritic
+from policies.critic import Critic
 from policies.group import GroupActor
+from policies.reader import RowReader
 from policies.sequential import SequentialPolicy
 from signals.layout import LayerLayout, Window
 from signals.noise import JointNoise, TeamNoise
 from signals.sequence import sequential_layout
 from signals.team import GroupLayout, TeamLayout
+from trainers.mappo.critics import make_critic
 from trainers.mappo.windows import packed_width
 from trainers.registry import load
 
@@ -149,8 +152,13 @@ class TeamPlan:
         )
         return TeamNoise(self.layout, uniform=beta)
 
-    def build_critic(self, config: MappoConfig) -> CentralCritic:
-        return CentralCritic(self.state_width, len(self.agents), config.critic, config.seed)
+    def build_critic(self, config: MappoConfig) -> Critic:
+        """The critic, with the weights that the seed of `config` gives.
+
+        Raises:
+            TrainingError: what the critic's settings ask for is not there.
+        """
+        return make_critic(self.layout, self.critic_input, self.state_width, config)
 
     def critic_rows(self, env: Any, present: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """What the critic reads of `env` now: float32 [N, state_width].
@@ -179,8 +187,11 @@ def plan_training(layout: LayerLayout | TeamLayout, config: MappoConfig) -> Team
         TrainingError: the two do not go together; the message says why and what would.
     """
     if isinstance(layout, LayerLayout):
-        return _plan_layer(layout, config)
-    return _plan_team(layout, config)
+        plan = _plan_layer(layout, config)
+    else:
+        plan = _plan_team(layout, config)
+    plan.build_critic(config)  # for its errors, which here have a place
+    return plan
 
 
 def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
@@ -204,6 +215,7 @@ def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
             f"mappo.policy with {wrong}: the agents of layer '{layout.layer}' act in order by "
             "feed-forward networks of their own, which have none of this; change these"
         )
+    RowReader(layout, config.policy.encoders, torch.Generator())  # likewise
     actor = ActorPlan(
         name=POLICY,
         layout=layout,
@@ -281,6 +293,11 @@ def _plan_group(layout: TeamLayout, config: MappoConfig, k: int) -> ActorPlan:
     policy = own.policy if own is not None and own.policy is not None else config.policy
     if sharing == "sequential":
         _check_sequential(group, policy)
+    elif policy.network is None and (wrong := _sequential_alone(policy)):
+        raise TrainingError(
+            f"group '{group.name}' with sharing={sharing} and {wrong}: actors that decide in "
+            "sequence alone have this; leave it out or choose sharing=sequential"
+        )
     return ActorPlan(
         name=group.name,
         layout=group,
@@ -329,6 +346,20 @@ def _not_sequential(config: ActorConfig) -> str:
     if config.layer_norm:
         wrong.append("layer_norm=true (expected false)")
     return " and ".join(wrong)
+
+
+def _sequential_alone(config: ActorConfig) -> str:
+    """What of `config` only a sequential policy has; "" where nothing."""
+    found = []
+    if config.encoders:
+        found.append("encoders (expected none)")
+    if config.states > 1:
+        found.append(f"states={config.states} (expected 1)")
+    if config.communication.rounds:
+        found.append(f"communication.rounds={config.communication.rounds} (expected 0)")
+    if config.dropout.rate:
+        found.append(f"dropout.rate={config.dropout.rate:g} (expected 0)")
+    return " and ".join(found)
 
 
 def _critic_input(layout: TeamLayout, asked: CriticInput) -> CriticInput:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
 from policies.actor import Actor, Evaluated
-from policies.critic import CentralCritic
+from policies.critic import Critic
 from trainers.mappo.batch import MEMORY, Batch, Batches, Rows
 from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import Rollout
@@ -74,7 +74,7 @@ class Update:
         plan: TeamPlan,
         settings: MappoConfig,
         actors: Mapping[str, Actor],
-        critic: CentralCritic,
+        critic: Critic,
         optimizers: Mapping[str, torch.optim.Optimizer],
         averaged: Callable[[Tensor], Tensor] = alone,
     ) -> None:
@@ -92,7 +92,7 @@ class Update:
         }
         self._device = next(critic.parameters()).device
         self._evaluate = {name: self._compiled(actor.evaluate) for name, actor in actors.items()}
-        self._value = self._compiled(critic.forward)
+        self._value = self._compiled(critic.trained)
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self._entropy_coefficient = settings.entropy_coefficient
@@ -237,6 +237,10 @@ class Update:
             squared = _masked_squared_error(out.supervised.float(), rows["targets"])
             loss = loss + self.settings.supervised_coefficient * squared
             self._add(f"supervised_loss{tail}", squared)
+        for what, values in (out.auxiliary or {}).items():
+            mean = values.float().mean()
+            loss = loss + mean
+            self._add(f"{what}{tail}", mean)
         with torch.no_grad():
             self._add(f"policy_loss{tail}", -surrogate)
             self._add(f"entropy{tail}", entropy)
