@@ -41,12 +41,13 @@ def _signals() -> list[Figure]:
 
 
 def _mappo() -> list[Figure]:
-    from experiments.bench import mappo, mappo_execution
+    from experiments.bench import mappo, mappo_execution, mappo_layers
     from experiments.ours_toy import OursToy
     from experiments.stock_rllib import local_ray
 
     with local_ray():
-        return [*mappo.figures(OursToy), *mappo_execution.figures()]
+        found = [*mappo.figures(OursToy), *mappo_execution.figures()]
+    return [*found, *mappo_layers.figures()]
 
 
 def _on_device(name: str, device: str) -> list[Figure]:
