@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.splits import Split
 from configs.tactical import TacticalConfig
 from envs.aec import LayerAECEnv
@@ -17,6 +20,7 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
         split: which part of the bars episodes are cut from.
+        above: see `BatchedTactical`.
     """
 
     def __init__(
@@ -24,9 +28,10 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        above: NDArray[np.float64] | None = None,
     ) -> None:
         told = fresh_seed() if seed is None else checked_seed(seed)
-        super().__init__(BatchedTactical(config, 1, told, split))
+        super().__init__(BatchedTactical(config, 1, told, split, above))
 
 
 class TacticalAECEnv(LayerAECEnv):
@@ -37,5 +42,6 @@ class TacticalAECEnv(LayerAECEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        above: NDArray[np.float64] | None = None,
     ) -> None:
-        super().__init__(TacticalParallelEnv(config, seed, split))
+        super().__init__(TacticalParallelEnv(config, seed, split, above))
