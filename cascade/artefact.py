@@ -104,7 +104,7 @@ class Manifest(BaseModel):
     created: str
     beats_baseline: bool | None = None
     files: dict[_FileName, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
-    trained_on: TrainedOn | None = None
+    trained_on: TrainedOn | None = Field(default=None, exclude_if=operator.not_)
     upstream: dict[str, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
 
 

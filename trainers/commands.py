@@ -88,6 +88,7 @@ def train_layer(
     resume: bool,
     console: Console,
     tags: Mapping[str, str] | None = None,
+    resume_command: str | None = None,
 ) -> EvaluationReport:
     """Train a layer to its budget, then evaluate, export, register and report.
 
@@ -96,6 +97,7 @@ def train_layer(
         resume: go on with the run in `folder`.
         console: where the table and the closing lines go.
         tags: of the tracked run, besides its own.
+        resume_command: what an interrupted run is gone on with; that of its layer where None.
 
     Raises:
         GrandmodelError: whatever stops the run, in one message.
@@ -104,7 +106,10 @@ def train_layer(
     with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
         pinned = folder.upstream if resume else None
         env = resolved(config.env, pinned, tracking_uri(config.tracking), Path(cache))
-        return _train_layer(config, env, folder, resume, console, tags or {})
+        again = f"grandmodel train {config.layer} --resume --output {folder.path}"
+        return _train_layer(
+            config, env, folder, resume, console, tags or {}, resume_command or again
+        )
 
 
 def _train_layer(
@@ -114,6 +119,7 @@ def _train_layer(
     resume: bool,
     console: Console,
     tags: Mapping[str, str],
+    resume_command: str,
 ) -> EvaluationReport:
     made, memory = commit(), PeakMemory()
     began = time.perf_counter()
@@ -140,8 +146,7 @@ def _train_layer(
         result = _train(session, resume)
         if result.interrupted:
             session.say(
-                f"stopped after iteration {result.iterations}; go on with: "
-                f"grandmodel train {config.layer} --resume --output {folder.path}"
+                f"stopped after iteration {result.iterations}; go on with: {resume_command}"
             )
             raise KeyboardInterrupt
         report = _conclude(session, result)

@@ -221,6 +221,20 @@ def load_team_run(
     return config, folder
 
 
+def read_run(path: Path) -> RunFolder | None:
+    """The run in a folder, finished or not; None where there is none.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    return _read(path) if (path / RUN_FILE).is_file() else None
+
+
+def resumable(path: Path) -> bool:
+    """Whether a run's folder holds a checkpoint to go on from."""
+    return latest_checkpoint(path) is not None
+
+
 def _stamp(run: RunFolder) -> tuple[str, str]:
     """Runs by the time in their names, whatever their market."""
     return run.path.name[-_STAMP_LENGTH:], run.path.name
