@@ -34,5 +34,5 @@ def test_another_layout_travels_whole() -> None:
 
 
 def test_another_versions_columns_are_refused() -> None:
-    with pytest.raises(SimulatorError, match=r"'tactical' was sent with columns 0000.*same version"):
+    with pytest.raises(SimulatorError, match=r"'tactical' was sent with columns 0000.*same"):
         module._layout_of("tactical", "0" * 64)
