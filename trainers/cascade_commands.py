@@ -53,7 +53,7 @@ def train_cascade(
                 continue
             _say(console, f"{number} of {len(ORDER)}, {layer}:")
             again = f"grandmodel train cascade --resume --output {folder.path}"
-            train_layer(config, run, resume=begun, console=console, tags=tags, resume_command=again)
+            train_layer(config, run, resume=begun, console=console, tags=tags, within=again)
             if parent is not None:
                 _track(parent, layer, run)
         folder.finish()

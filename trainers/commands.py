@@ -58,6 +58,7 @@ class _Session:
     commit: Commit
     memory: PeakMemory
     probe: LayerEnv
+    within: str | None
     tracking: Run | None = None
     peak_bytes: int = 0
 
@@ -88,7 +89,7 @@ def train_layer(
     resume: bool,
     console: Console,
     tags: Mapping[str, str] | None = None,
-    resume_command: str | None = None,
+    within: str | None = None,
 ) -> EvaluationReport:
     """Train a layer to its budget, then evaluate, export, register and report.
 
@@ -97,7 +98,7 @@ def train_layer(
         resume: go on with the run in `folder`.
         console: where the table and the closing lines go.
         tags: of the tracked run, besides its own.
-        resume_command: what an interrupted run is gone on with; that of its layer where None.
+        within: of a run that is a part of another, the command that goes on with that.
 
     Raises:
         GrandmodelError: whatever stops the run, in one message.
@@ -106,10 +107,7 @@ def train_layer(
     with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
         pinned = folder.upstream if resume else None
         env = resolved(config.env, pinned, tracking_uri(config.tracking), Path(cache))
-        again = f"grandmodel train {config.layer} --resume --output {folder.path}"
-        return _train_layer(
-            config, env, folder, resume, console, tags or {}, resume_command or again
-        )
+        return _train_layer(config, env, folder, resume, console, tags or {}, within)
 
 
 def _train_layer(
@@ -119,7 +117,7 @@ def _train_layer(
     resume: bool,
     console: Console,
     tags: Mapping[str, str],
-    resume_command: str,
+    within: str | None,
 ) -> EvaluationReport:
     made, memory = commit(), PeakMemory()
     began = time.perf_counter()
@@ -128,7 +126,7 @@ def _train_layer(
         _say(console, f"{layer} layer: {artefact}, which first decides on all bars of this run")
     # What the data or the kernels have against this run is heard before anything is written.
     probe = LAYERS[config.layer].probe(config.model_copy(update={"env": env}))
-    session = _Session(config, env, folder, console, made, memory, probe)
+    session = _Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
@@ -145,9 +143,8 @@ def _train_layer(
         _say_champion(session, _champion(session))
         result = _train(session, resume)
         if result.interrupted:
-            session.say(
-                f"stopped after iteration {result.iterations}; go on with: {resume_command}"
-            )
+            again = within or f"grandmodel train {config.layer} --resume --output {folder.path}"
+            session.say(f"stopped after iteration {result.iterations}; go on with: {again}")
             raise KeyboardInterrupt
         report = _conclude(session, result)
         folder.finish()
@@ -360,4 +357,5 @@ def _say_result(
     if session.tracking is not None:
         say(f"tracked:    {session.tracking.uri}, run {session.tracking.run_id}")
     say(f"peak memory {session.peak_bytes / _GIGABYTE:.2f} GB")
-    say(f"next:       {session.layer.next_command.format(models=link)}")
+    if session.within is None:
+        say(f"next:       {session.layer.next_command.format(models=link)}")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -19,7 +19,6 @@ from configs.barwise import LayerConfig
 from configs.errors import ArtefactError
 from configs.execution import SAMPLED
 from configs.strategic import StrategicConfig
-from configs.tactical import TacticalConfig
 from configs.train import Environment
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
@@ -158,10 +157,5 @@ def _placed(env: E, folders: Mapping[str, str]) -> E:
     if not folders or isinstance(env, StrategicConfig):
         return env
     upstream = env.upstream.model_copy(update=dict(folders))
-    placed: E = env.model_copy(update={"upstream": upstream})
-    return placed
-
-
-__all__ = [
-    "ABOVE", "Frozen", "TacticalConfig", "digests", "frozen", "pin", "resolved", "sources",
-]  # fmt: skip
+    placed: Any = env.model_copy(update={"upstream": upstream})
+    return cast(E, placed)

@@ -177,7 +177,7 @@ def _context_by_bar(
     under: Frozen[TacticalConfig], data: FastData, strategic: Floats, split: Split
 ) -> Floats:
     """What both layers say before each bar, unsigned, [bars, len(CONTEXT)]; NaN where nothing."""
-    known = ~np.isnan(strategic).any(axis=1)
+    known = np.asarray(np.isfinite(strategic).all(axis=1))
     # A decision at a close is about the next bar.
     whole = data.whole & np.append(known[1:], False)
     mine, horizon = _split(data), under.config.horizon_bars
