@@ -125,7 +125,17 @@ def slow_data_of(bars: Bars, config: LayerConfig, model: RegimeModel) -> SlowDat
 
 def data_key(config: LayerConfig) -> str:
     """What tables of bars depend on: a change of rewards or accounts computes nothing anew."""
+    return _key(config.model_dump(mode="json"))
+
+
+def content_key(config: LayerConfig) -> str:
+    """The same wherever a file of bars lies, whose fingerprint says what it holds."""
     told = config.model_dump(mode="json")
+    told["market"]["reference"].get("bars", {}).pop("path", None)
+    return _key(told)
+
+
+def _key(told: dict[str, Any]) -> str:
     parts = {name: told[name] for name in ("bar_minutes", "signals", "series", "past_bars")}
     parts |= {"tick": told["market"]["tick"], "reference": told["market"]["reference"]}
     parts |= {"sizes": told["market"]["flow"]}
@@ -156,7 +166,7 @@ def _tables(keyed: Keyed) -> SlowData:
     def fitted() -> RegimeModel:
         return fit_regimes(_part(bars, train), int(config.bar_minutes), config.signals)
 
-    return replace(_computed(bars, config, fitted, keyed.key), rows=train)
+    return replace(_computed(bars, config, fitted, content_key(config)), rows=train)
 
 
 def _computed(

@@ -20,7 +20,7 @@ from configs.errors import DataError
 from configs.market import BarReference
 from configs.signals import SignalsConfig
 from configs.splits import Split
-from envs.barwise.data import Keyed, bars_of_layer, data_key, starts_among
+from envs.barwise.data import Keyed, bars_of_layer, content_key, data_key, starts_among
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
@@ -137,7 +137,7 @@ def _tables(keyed: Keyed) -> _Tables:
         ranges = average_ranges(bars, minutes, config.signals) / tick
         return {"tactical": table.values, "warm": table.warm, "hole": table.hole, "ranges": ranges}
 
-    found = kept("fast", key_of(__file__, keyed.key, bars.fingerprint), make)
+    found = kept("fast", key_of(__file__, content_key(config), bars.fingerprint), make)
     return _Tables(
         bar_tape(bars, config.bar_minutes, tick, config.past_bars),
         FeatureTable(found["tactical"], found["warm"], TACTICAL_COLUMNS, found["hole"]),

@@ -25,7 +25,7 @@ from configs.splits import Split
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
 from envs.barwise.batched import BatchedBars
-from envs.barwise.data import data_key, slow_data_of
+from envs.barwise.data import content_key, slow_data_of
 from envs.barwise.fast import FastData, fast_data
 from envs.execution.batched import BarsAbove
 from envs.strategic import BatchedStrategic
@@ -78,7 +78,7 @@ def strategic_table(config: TacticalConfig, split: Split) -> Floats:
     folder, data = config.upstream.strategic, fast_data(config, split)
     above = frozen(folder, _STRATEGIC, StrategicConfig, market=config.market)
     _refuse_seen(above, folder, split, config, data)
-    key = key_of(__file__, _identity(above), data_key(config), data.fingerprint, split)
+    key = key_of(__file__, _identity(above), content_key(config), data.fingerprint, split)
     found = kept(_STRATEGIC, key, lambda: {"said": _strategic_by_bar(above, config, data)})
     return found["said"]
 
@@ -115,7 +115,7 @@ def bars_above(config: ExecutionConfig, split: Split) -> BarsAbove:
     strategic = strategic_table(told, split)
     policy = frozen(told.upstream.strategic, _STRATEGIC, StrategicConfig, market=told.market)
     key = key_of(
-        __file__, _identity(under), _identity(policy), data_key(told), data.fingerprint, split
+        __file__, _identity(under), _identity(policy), content_key(told), data.fingerprint, split
     )
     found = kept(_TACTICAL, key, lambda: {"said": _context_by_bar(under, data, strategic, split)})
     said = found["said"]
@@ -129,7 +129,9 @@ def _identity(above: Frozen[Any]) -> list[Any]:
     """What an artefact's words depend on, the bars and the code apart."""
     manifest = above.artefact.manifest
     settings = above.config.model_dump(mode="json")
-    settings.get("upstream", {}).pop(_STRATEGIC, None)  # a folder's name says nothing
+    # Where artefacts and bars lie says nothing.
+    settings.get("upstream", {}).pop(_STRATEGIC, None)
+    settings["market"]["reference"].get("bars", {}).pop("path", None)
     return [manifest.onnx_sha256, manifest.files, settings, ort.__version__]
 
 
