@@ -32,7 +32,7 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check train-strategic train-tactical train-execution decide market-report mlflow-ui bench wheel clean
+.PHONY: help setup test test-all check train-strategic train-tactical train-execution train-cascade decide market-report mlflow-ui bench wheel clean
 
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -71,6 +71,9 @@ train-tactical: | $(BIN)/python ## Train the tactical layer: PRESET=sample-bars 
 
 train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bars DATA=FILE RUNNERS=8 RESUME=1
 	$(GRANDMODEL) train execution $(TRAIN_OPTIONS)
+
+train-cascade: | $(BIN)/python ## Train all three, each under those before it: PRESET=sample-bars DATA=FILE RESUME=1
+	$(GRANDMODEL) train cascade $(TRAIN_OPTIONS)
 
 decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
 	$(GRANDMODEL) decide --layer execution $(ARGS)

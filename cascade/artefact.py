@@ -11,9 +11,9 @@ import json
 import operator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from configs.errors import ArtefactError
 from signals.layout import LayerLayout
@@ -21,6 +21,7 @@ from signals.layout import LayerLayout
 FORMAT_VERSION = 1
 POLICY_FILE = "policy.onnx"
 MANIFEST_FILE = "manifest.json"
+REGIME_MODEL_FILE = "regime_model.json"  # beside a strategic policy: its rows hold posteriors
 INPUT_ROWS = "rows"
 OUTPUT_ACTIONS = "actions"
 OUTPUT_PROBABILITIES = "probabilities"
@@ -48,13 +49,41 @@ class Parity(BaseModel):
     max_abs_batch_difference: float = Field(ge=0.0)
 
 
+class TrainedOn(BaseModel):
+    """The bars that a policy was trained on, as dates, first to last.
+
+    kind: "bars" of a file, whose dates are those of every file; "generated" by the built-in
+    market, where the dates of another `seed` are another past. fingerprint: of all bars.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["bars", "generated"]
+    begins: AwareDatetime
+    ends: AwareDatetime
+    fingerprint: str
+    seed: int | None = None
+
+    def overlaps(self, other: TrainedOn) -> bool:
+        """Whether the two share a date of one past."""
+        if (self.kind, self.seed) != (other.kind, other.seed):
+            return False
+        return self.begins <= other.ends and other.begins <= self.ends
+
+    def __str__(self) -> str:
+        of = "a file" if self.seed is None else f"the built-in market, seed {self.seed}"
+        return f"{self.begins:%Y-%m-%d %H:%M} to {self.ends:%Y-%m-%d %H:%M} of {of}"
+
+
 class Manifest(BaseModel):
     """What an artefact says of itself.
 
     `columns` is the column table of the layout that it was trained on and
     `digest` its SHA-256; `metrics` were measured, never assumed.
     `beats_baseline` is None where the policy was never compared. `files` are the SHA-256 of
-    what lies beside the policy and is needed to compute its rows, by file name.
+    what lies beside the policy and is needed to compute its rows, by file name. `trained_on`
+    is None where episodes come from no bars; `upstream` are the policies that it was trained
+    under, by layer, as the SHA-256 of their networks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -75,6 +104,8 @@ class Manifest(BaseModel):
     created: str
     beats_baseline: bool | None = None
     files: dict[_FileName, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
+    trained_on: TrainedOn | None = Field(default=None, exclude_if=operator.not_)
+    upstream: dict[str, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
 
 
 @dataclass(frozen=True)

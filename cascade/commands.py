@@ -90,6 +90,8 @@ def run_decide(request: DecideRequest, console: Console, as_json: bool) -> None:
     if request.book is None:
         view, worked = played_view(policy, config, request.seed, request.steps)
         source = f"simulator, seed {request.seed}, after {worked} steps"
+        if config.upstream.loaded:
+            source += ", the layers above sampled"
     else:
         view = view_of_book(read_book_state(request.book), config)
         source = "book state " + ("standard input" if request.book == "-" else request.book)

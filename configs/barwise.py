@@ -83,6 +83,12 @@ class SeriesConfig(SplitConfig):
     seed: NonNegativeInt = 0
 
 
+class TacticalSeriesConfig(SeriesConfig):
+    """As `SeriesConfig`, of more and shorter bars."""
+
+    bars: PositiveInt = Field(60_000, ge=2000, description="of all splits together")
+
+
 class LayerConfig(BarwiseConfig):
     """What the environments above execution share: an account, episodes of bars, their signals."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from configs.barwise import TacticalSeriesConfig
 from configs.base import Config
 from configs.market import MarketConfig, Share
 
@@ -58,12 +59,54 @@ class ScheduleConfig(Config):
     half_spread_bp: PositiveFloat = 0.72
 
 
+SAMPLED: Literal["sampled"] = "sampled"
+Source = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description=(
+            "sampled; or an artefact that was not trained on these dates: its folder, a folder of "
+            "models (the layer's champion in it), or models:/NAME@ALIAS of a registry"
+        ),
+    ),
+]
+
+
 class UpstreamConfig(Config):
     """The layers above, sampled: superpositions of a configured information coefficient."""
 
-    kind: Literal["sampled"] = "sampled"
+    kind: Literal["sampled"] = Field(SAMPLED, description="how what no artefact says is made up")
     information_coefficient: float = Field(0.05, ge=0.0, le=0.1)
     sharpness: PositiveFloat = Field(0.8, description="of the softmax over the signal")
+
+
+class ExecutionUpstreamConfig(UpstreamConfig):
+    """The strategic and the tactical layer: both sampled, or both artefacts.
+
+    Artefacts decide, frozen, on bars of the tactical length; an execution episode then plays
+    inside one of these bars, under what the layers decided at the close before it.
+    """
+
+    strategic: Source = SAMPLED
+    tactical: Source = SAMPLED
+    series: TacticalSeriesConfig = Field(
+        TacticalSeriesConfig(),
+        description="the bars that artefacts decide on, where the reference is no file of bars",
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.strategic == SAMPLED) != (self.tactical == SAMPLED):
+            raise ValueError(
+                f"strategic is {self.strategic} and tactical is {self.tactical}, expected both "
+                f"{SAMPLED} or both artefacts: the tactical layer decides under the strategic one"
+            )
+        return self
+
+    @property
+    def loaded(self) -> bool:
+        """Whether artefacts decide."""
+        return self.strategic != SAMPLED
 
 
 class QualityConfig(Config):
@@ -107,7 +150,7 @@ class ExecutionConfig(Config):
     parent: ParentConfig = ParentConfig()
     child: ChildConfig = ChildConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    upstream: UpstreamConfig = UpstreamConfig()
+    upstream: ExecutionUpstreamConfig = ExecutionUpstreamConfig()
     reward: ExecutionRewardConfig = ExecutionRewardConfig()
     market: MarketConfig = MarketConfig()
 

@@ -6,16 +6,10 @@ from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from configs.barwise import AccountConfig, LayerConfig, SeriesConfig
+from configs.barwise import AccountConfig, LayerConfig, TacticalSeriesConfig
 from configs.base import Config
-from configs.execution import UpstreamConfig
+from configs.execution import SAMPLED, Source, UpstreamConfig
 from configs.rewards import TacticalRewardConfig
-
-
-class TacticalSeriesConfig(SeriesConfig):
-    """As `SeriesConfig`, of more and shorter bars."""
-
-    bars: PositiveInt = Field(60_000, ge=2000, description="of all splits together")
 
 
 class TacticalAccountConfig(AccountConfig):
@@ -47,13 +41,15 @@ class TiltConfig(Config):
 
 
 class StrategicUpstreamConfig(UpstreamConfig):
-    """The strategic layer, sampled: a superposition every `bars` bars, and its target.
+    """The strategic layer: a superposition every `bars` bars, and its target.
 
-    The coefficient is that of the correlation between the signal and the standardised move
-    of the reference over those bars. On real bars it counts as 0: a signal that knows their
-    path would be a leak from the future.
+    Sampled unless `strategic` names an artefact, which then decides, frozen, on the same bars
+    put together to the length of its own. The coefficient is that of the correlation between
+    the sampled signal and the standardised move of the reference over those bars. On real bars
+    it counts as 0: a signal that knows their path would be a leak from the future.
     """
 
+    strategic: Source = SAMPLED
     bars: PositiveInt = Field(6, le=1000, description="tactical bars of a strategic one")
     persistence: float = Field(
         0.9, ge=0.0, lt=1.0, description="what the signal keeps from one strategic bar to the next"
@@ -61,6 +57,11 @@ class StrategicUpstreamConfig(UpstreamConfig):
     step: PositiveFloat = Field(
         0.10, le=1.0, description="by which a collapsed choice moves the target, share of the limit"
     )
+
+    @property
+    def loaded(self) -> bool:
+        """Whether an artefact decides."""
+        return self.strategic != SAMPLED
 
 
 class RiskLimitConfig(Config):

@@ -41,7 +41,7 @@ from market.random import (
 )
 from market.reference import refine
 from market.restore import market_arrays, restore_arrays
-from market.sources import path_source
+from market.sources import PathSource, path_source
 from market.state import STATE_FIELDS, Market, allocate_market
 from market.worker import observe_step, work_step
 
@@ -183,6 +183,7 @@ class Simulator:
         split: which part of real bars paths come from; the generator ignores it.
         paired_sides: seeds 2k and 2k + 1 are the two sides of one path; otherwise the
             side is drawn.
+        source: where paths come from; the configuration's reference where None.
 
     Raises:
         ConfigError, DataError: from the reference of the configuration.
@@ -195,6 +196,7 @@ class Simulator:
         num: int,
         split: Split = "train",
         paired_sides: bool = False,
+        source: PathSource | None = None,
     ) -> None:
         if num <= 0:
             raise SimulatorError(f"Simulator num={num}: expected at least one episode")
@@ -203,7 +205,7 @@ class Simulator:
         self.paired_sides = paired_sides
         self.market = allocate_market(config, num)
         self.rules = execution_rules(config)
-        self.source = path_source(config, split)
+        self.source = source or path_source(config, split)
         self.children = np.zeros((num, config.child.max_children), CHILD)
         self.cancels = np.zeros((num, config.child.max_resting), np.int8)
         self.decisions = np.zeros(num, DECISION)

@@ -10,13 +10,17 @@ cascade all cut the same rows by the same layout, so no index is written twice.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+
+from configs.errors import SimulatorError
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,33 @@ class LayerLayout:
         """SHA-256 of the table: an artefact trained on other columns has another."""
         text = json.dumps(self.table(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """By name where it is the constant LAYER of `signals.layer`, so that no message between
+        processes carries 1,500 columns; else as any other object."""
+        if getattr(sys.modules.get(_home(self.layer)), self.layer.upper(), None) is self:
+            return _layout_of, (self.layer, self.digest)
+        return super().__reduce_ex__(protocol)
+
+
+def _home(layer: str) -> str:
+    return f"signals.{layer}"
+
+
+def _layout_of(layer: str, digest: str) -> LayerLayout:
+    """The constant that was pickled by name.
+
+    Raises:
+        SimulatorError: another version's, with other columns.
+    """
+    found: LayerLayout = getattr(importlib.import_module(_home(layer)), layer.upper())
+    if found.digest != digest:
+        raise SimulatorError(
+            f"layer '{layer}' was sent with columns {digest[:12]}, here they are "
+            f"{found.digest[:12]}: expected the same version of this package in every process; "
+            "install it on every machine"
+        )
+    return found
 
 
 def _restrictions(agent: AgentLayout) -> dict[str, object]:

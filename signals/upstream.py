@@ -1,4 +1,4 @@
-"""Sampled outputs of the layers above, for training a layer before those exist.
+"""Outputs of the layers above: sampled, for training a layer before those exist, or given.
 
 A signal of configured information coefficient is drawn per episode: its
 correlation with the standardised move of the reference over the episode is that
@@ -16,6 +16,7 @@ from market.kernels import inlined, kernel
 from market.random import PURPOSE_UPSTREAM, normal, stream_key, uniform
 
 CONTEXT_WIDTH = 12
+LAYER_WIDTH = 5  # of one layer in it: three probabilities, confidence, coherence
 CONFIDENT = 0.6  # entanglement is used from this confidence on
 _RISK_SHARES = 4.0  # a parent exists only where the share is .25, .5, .75 or 1
 _STRATEGIC, _TACTICAL, _ENTANGLEMENT, _RISK, _TILT = range(5)
@@ -39,6 +40,19 @@ def superpose(signal: float, sharpness: float, out: Any, at: int) -> float:
     return confidence
 
 
+@inlined
+def sign_context(said: Any, side: int, out: Any) -> None:
+    """Write the cascade context of what both layers say, signed by the parent's side.
+
+    Args:
+        said: [CONTEXT_WIDTH], SELL, HOLD and BUY where `out` has against, hold and with.
+    """
+    out[:] = said
+    if side < 0:
+        for layer in (0, LAYER_WIDTH):
+            out[layer], out[layer + 2] = said[layer + 2], said[layer]
+
+
 @kernel
 def sample_context(
     path_seed: np.uint64,
@@ -60,7 +74,7 @@ def sample_context(
     strategic = coefficient * standardised_move + noise * normal(key, _STRATEGIC)
     tactical = coefficient * standardised_move + noise * normal(key, _TACTICAL)
     confidence = superpose(side * strategic, sharpness, out, 0)
-    superpose(side * tactical, sharpness, out, 5)
+    superpose(side * tactical, sharpness, out, LAYER_WIDTH)
     drawn = uniform(key, 2 * _TILT + _ENTANGLEMENT)
     out[10] = drawn if confidence >= CONFIDENT else 0.0
     out[11] = (1.0 + math.floor(uniform(key, 2 * _TILT + _RISK) * _RISK_SHARES)) / _RISK_SHARES

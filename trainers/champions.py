@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from signals.layout import LayerLayout
 from trainers.tracking import Promotion, Run, flatten
 
 LOCAL = "local"  # the version of a champion that is found in the mirror
+_SHOWN = 12  # hex digits of a network
 _NAMED = 3  # differing settings that are named; more are counted
 
 
@@ -55,12 +57,20 @@ def find_champion(
     return registered if same else local
 
 
-def other_environment(champion: Champion | None, env: Environment) -> str | None:
-    """The settings of `env` in which the champion was trained otherwise; None where in none."""
+def other_environment(
+    champion: Champion | None, env: Environment, upstream: Mapping[str, str] | None = None
+) -> str | None:
+    """The settings of `env` in which the champion was trained otherwise; None where in none.
+
+    Artefacts of layers above are the same where their networks are (`upstream`, SHA-256 by
+    layer), wherever they lie.
+    """
     if champion is None or champion.manifest is None:
         return None
     then = _environment(champion.manifest.config, type(env))
     now = flatten(env.model_dump(mode="json"))
+    for told, loaded in ((then, champion.manifest.upstream), (now, upstream or {})):
+        told.update({f"upstream.{layer}": digest[:_SHOWN] for layer, digest in loaded.items()})
     keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     if not keys:
         return None

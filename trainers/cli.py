@@ -116,6 +116,11 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --output, or the latest.")
 ]
 
+BadRows = Annotated[
+    OnBad | None,
+    typer.Option("--on-bad", help="Bad rows of a bars file: an error, or dropped and counted."),
+]
+
 
 @app.callback()
 def _options(
@@ -139,10 +144,7 @@ def _layer_command(layer: str) -> None:
         output: Output = None,
         resume: Resume = False,
         seed: Seed = None,
-        on_bad: Annotated[
-            OnBad | None,
-            typer.Option(help="Bad rows of a bars file: an error, or dropped and counted."),
-        ] = None,
+        on_bad: BadRows = None,
     ) -> None:
         _need("train", _TRAINING)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -161,6 +163,34 @@ def _layer_command(layer: str) -> None:
 # A layer is what has a file of settings: to read the schema would cost every command its time.
 for _path in sorted((Path(configs.__path__[0]) / "layers").glob("*.yaml")):
     _layer_command(_path.stem)
+
+
+@train_app.command("cascade")
+def train_all(
+    config: ConfigFiles = [],  # noqa: B006
+    preset: Presets = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    output: Output = None,
+    resume: Resume = False,
+    seed: Seed = None,
+    on_bad: BadRows = None,
+) -> None:
+    """Train strategic, tactical and execution layer in order, each under those before it.
+
+    --set LAYER.A.B=C sets one layer's key, --set A.B=C the key of all three.
+    """
+    _need("train", _TRAINING)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from rich.console import Console
+
+    from trainers.cascade_run import load_cascade_run
+
+    if on_bad is not None:
+        override = [*override, f"{_ON_BAD_KEY}={on_bad.value}"]
+    settings, folder = load_cascade_run(preset, config, override, seed, output, resume)
+    from trainers.cascade_commands import train_cascade
+
+    train_cascade(settings, folder, override, console=Console())
 
 
 @train_app.command(_ENVIRONMENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rich.progress import Progress
 
 from cascade.artefact import Manifest
 from configs.loading import load_config
-from configs.train import LayerTraining
+from configs.train import Environment, LayerTraining
 from trainers import report as reports
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
@@ -27,8 +28,16 @@ from trainers.recording import RunRecorder, tracked
 from trainers.runs import RunFolder
 from trainers.session import torch_threads
 from trainers.torch_actor import RecordingActor, TorchActor
-from trainers.tracking import ModelVersion, Promotion, Run, model_name, promotion
+from trainers.tracking import (
+    ModelVersion,
+    Promotion,
+    Run,
+    model_name,
+    promotion,
+    tracking_uri,
+)
 from trainers.train import IterationReport, TrainResult, train
+from trainers.upstream.artefacts import digests, pin, resolved, sources
 
 CANDIDATE = "policy"
 CHAMPION = "champion"
@@ -37,14 +46,20 @@ _GIGABYTE = 1e9
 
 @dataclass
 class _Session:
-    """What the stages of one training share."""
+    """What the stages of one training share.
+
+    `config` is as it was given; `env` is its environment with a folder for every artefact of a
+    layer above.
+    """
 
     config: LayerTraining
+    env: Environment
     folder: RunFolder
     console: Console
     commit: Commit
     memory: PeakMemory
     probe: LayerEnv
+    within: str | None
     tracking: Run | None = None
     peak_bytes: int = 0
 
@@ -69,7 +84,13 @@ def _say(console: Console, text: str) -> None:
 
 
 def train_layer(
-    config: LayerTraining, folder: RunFolder, *, resume: bool, console: Console
+    config: LayerTraining,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    console: Console,
+    tags: Mapping[str, str] | None = None,
+    within: str | None = None,
 ) -> EvaluationReport:
     """Train a layer to its budget, then evaluate, export, register and report.
 
@@ -77,36 +98,54 @@ def train_layer(
         config, folder: see `trainers.runs.load_run`.
         resume: go on with the run in `folder`.
         console: where the table and the closing lines go.
+        tags: of the tracked run, besides its own.
+        within: of a run that is a part of another, the command that goes on with that.
 
     Raises:
         GrandmodelError: whatever stops the run, in one message.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
+    with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
+        pinned = folder.upstream if resume else None
+        env = resolved(config.env, pinned, tracking_uri(config.tracking), Path(cache))
+        return _train_layer(config, env, folder, resume, console, tags or {}, within)
+
+
+def _train_layer(
+    config: LayerTraining,
+    env: Environment,
+    folder: RunFolder,
+    resume: bool,
+    console: Console,
+    tags: Mapping[str, str],
+    within: str | None,
+) -> EvaluationReport:
     made, memory = commit(), PeakMemory()
     began = time.perf_counter()
     _say(console, "preparing: a first run of a version compiles its kernels, which takes a minute")
+    for layer, artefact in sources(env).items():
+        _say(console, f"{layer} layer: {artefact}, which first decides on all bars of this run")
     # What the data or the kernels have against this run is heard before anything is written.
-    probe = LAYERS[config.layer].probe(config)
-    session = _Session(config, folder, console, made, memory, probe)
+    probe = LAYERS[config.layer].probe(config.model_copy(update={"env": env}))
+    session = _Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
     )
-    tags = {
+    told = {
         "layer": config.layer,
         "market": config.env.market.name,
         "data_fingerprint": fingerprint,
     }
-    with tracked(config, folder, session.commit, tags) as session.tracking:
+    with tracked(config, folder, session.commit, {**tags, **told}) as session.tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, session.tracking.run_id if session.tracking else None)
+        session.env = pin(env, folder.upstream)
         _say_champion(session, _champion(session))
         result = _train(session, resume)
         if result.interrupted:
-            session.say(
-                f"stopped after iteration {result.iterations}; go on with: "
-                f"grandmodel train {config.layer} --resume --output {folder.path}"
-            )
+            again = within or f"grandmodel train {config.layer} --resume --output {folder.path}"
+            session.say(f"stopped after iteration {result.iterations}; go on with: {again}")
             raise KeyboardInterrupt
         report = _conclude(session, result)
         folder.finish()
@@ -122,6 +161,10 @@ def _champion(session: _Session) -> Champion | None:
     )
 
 
+def _other_environment(session: _Session, champion: Champion | None) -> str | None:
+    return other_environment(champion, session.config.env, digests(session.env))
+
+
 def _say_champion(session: _Session, champion: Champion | None) -> None:
     """What the training will be judged against, heard before it and not after."""
     if champion is None:
@@ -130,7 +173,7 @@ def _say_champion(session: _Session, champion: Champion | None) -> None:
         session.say(f"champion v{champion.version} can no longer be run: {champion.unusable}")
         return
     session.say(f"champion to beat: v{champion.version} ({champion.folder})")
-    if (other := other_environment(champion, session.config.env)) is not None:
+    if (other := _other_environment(session, champion)) is not None:
         session.say(f"it was trained in another environment and will keep its place: {other}")
 
 
@@ -146,7 +189,7 @@ def _train(session: _Session, resume: bool) -> TrainResult:
         result = train(
             config.mappo,
             layer.make,
-            {"config": config.env.model_dump(mode="json")},
+            {"config": session.env.model_dump(mode="json")},
             folder.path,
             resume=resume,
             on_iteration=on_iteration,
@@ -185,7 +228,7 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         champion.version if champion else None,
         challenge,
         champion.unusable if champion else None,
-        other_environment(champion, config.env),
+        _other_environment(session, champion),
         layer.objective,
     )
     reports.write(report, folder.report)
@@ -202,13 +245,13 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
 
 def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> EvaluationReport:
     config, layer = session.config, session.layer
-    baselines = layer.baselines(config.env, config.evaluation)
+    baselines = layer.baselines(session.env, config.evaluation)
     policies: dict[str, Actor] = {CANDIDATE: actor, **baselines}
     if champion is not None and champion.policy is not None:
         policies[CHAMPION] = champion.policy
 
     def make_env(num: int) -> LayerEnv:
-        return layer.judging_env(num, config.seed, config.env)
+        return layer.judging_env(num, config.seed, session.env)
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("comparing with baselines", total=config.evaluation.max_parents)
@@ -250,6 +293,8 @@ def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, A
         "versions": versions(),
         "metrics": metrics,
         "beats_baseline": report.beats_baseline,
+        "trained_on": session.layer.trained_on(session.env),
+        "upstream": digests(session.env),
     }
 
 
@@ -315,4 +360,5 @@ def _say_result(
     if session.tracking is not None:
         say(f"tracked:    {session.tracking.uri}, run {session.tracking.run_id}")
     say(f"peak memory {session.peak_bytes / _GIGABYTE:.2f} GB")
-    say(f"next:       {session.layer.next_command.format(models=link)}")
+    if session.within is None:
+        say(f"next:       {session.layer.next_command.format(models=link)}")

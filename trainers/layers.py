@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from cascade.artefact import REGIME_MODEL_FILE, TrainedOn
 from configs.evaluation import EvaluationConfig
 from configs.places import function_at
-from configs.train import LayerTraining
+from configs.train import Environment, LayerTraining
 from envs.batched import BatchedEnv
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
@@ -23,6 +24,7 @@ from trainers.bar_baselines import strategic_baselines, tactical_baselines
 from trainers.baselines import execution_baselines
 from trainers.evaluate import Actor
 from trainers.objective import RETURN, SHORTFALL, Objective
+from trainers.upstream.dates import trained_on
 
 
 class LayerEnv(BatchedEnv, Protocol):
@@ -36,8 +38,6 @@ class LayerEnv(BatchedEnv, Protocol):
 
 Baselines = Callable[[Any, EvaluationConfig], Mapping[str, Actor]]
 Companions = Callable[[Any], Mapping[str, Callable[[Path], None]]]
-
-REGIME_MODEL_FILE = "regime_model.json"
 
 
 def _no_companions(env: Any) -> dict[str, Callable[[Path], None]]:
@@ -83,8 +83,14 @@ class Layer:
         env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **self.judged)
         return env
 
+    def trained_on(self, config: Environment) -> TrainedOn | None:
+        """The bars of the training split, for the manifest; None where there are none."""
+        return trained_on(config)
+
     def probe(self, training: LayerTraining) -> LayerEnv:
-        """Two episodes, stepped once: compiles every kernel and reads the data."""
+        """Two episodes, stepped once: compiles every kernel and reads the data of both splits."""
+        make = function_at(self.make, "environment", "makes a layer's batched environment")
+        make(num_envs=1, seed=training.seed, config=training.env)
         env = self.judging_env(2, training.seed, training.env)
         env.reset()
         baseline = next(iter(self.baselines(training.env, training.evaluation).values()))
@@ -116,7 +122,7 @@ _RESULT_CURVES = (
 
 _EXECUTION = Layer(
     layout=EXECUTION,
-    make="envs.execution:make_batched",
+    make="trainers.upstream:make_execution",
     judged={"split": "test", "paired_sides": True},
     baselines=lambda env, told: execution_baselines(env, told.passive_slice_steps),
     objective=SHORTFALL,
@@ -147,7 +153,7 @@ _STRATEGIC = Layer(
 
 _TACTICAL = Layer(
     layout=TACTICAL,
-    make="envs.tactical:make_batched",
+    make="trainers.upstream:make_tactical",
     baselines=lambda env, told: tactical_baselines(),
     objective=replace(RETURN, caption=f"twap: the strategic layer alone; {RETURN.caption}"),
     shown=_RESULT,

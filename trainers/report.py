@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT_FILE = "evaluation.json"
+TEXT_FILE = "evaluation.txt"
 SAMPLES_FILE = "samples.npz"
 CURVE_WINDOWS = 20  # the running mean of a curve spans one of this many parts of it
 DISTRIBUTION_BINS = 60
 SHOWN_QUANTILES = (0.005, 0.995)  # a few extreme parents would flatten the histogram
 PLOT_DPI = 110
+TEXT_WIDTH = 100
 
 
 def tables(report: EvaluationReport) -> list[Table]:
@@ -34,6 +38,17 @@ def tables(report: EvaluationReport) -> list[Table]:
     Policies are listed best first; the candidate is marked.
     """
     return [_own_figures(report), _paired_figures(report)]
+
+
+def text(report: EvaluationReport) -> str:
+    """Tables and verdict as they are printed at the end of a training."""
+    console = Console(file=io.StringIO(), width=TEXT_WIDTH)
+    for table in tables(report):
+        console.print(table)
+    for line in lines(report):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    told: io.StringIO = console.file  # type: ignore[assignment]
+    return told.getvalue()
 
 
 def _own_figures(report: EvaluationReport) -> Table:
@@ -106,7 +121,8 @@ def lines(report: EvaluationReport) -> list[str]:
 def write(report: EvaluationReport, folder: Path) -> list[Path]:
     """Write the report, its samples and its plots under `folder`; each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / REPORT_FILE, folder / SAMPLES_FILE]
+    written = [folder / REPORT_FILE, folder / SAMPLES_FILE, folder / TEXT_FILE]
+    replace(folder / TEXT_FILE, text(report).encode())
     replace(written[0], (json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n").encode())
     columns = {
         f"{policy}/{metric}": values

@@ -24,6 +24,7 @@ _STAMP = "%Y%m%d-%H%M%S-%f"
 _STAMP_LENGTH = len("20260101-000000-000000")
 ARTEFACT_FOLDER = "artefact"
 REPORT_FOLDER = "report"
+UPSTREAM_FOLDER = "upstream"
 
 
 @dataclass
@@ -42,6 +43,11 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / REPORT_FOLDER
+
+    @property
+    def upstream(self) -> Path:
+        """The artefacts of layers above that it is trained under, by layer."""
+        return self.path / UPSTREAM_FOLDER
 
     def begin(self, config: RunConfig, tracking_run: str | None) -> None:
         """Write down what the run is, before its first step or before it goes on.
@@ -213,6 +219,20 @@ def load_team_run(
             f"{config.kwargs}: resume it with the same environment, or begin a new run"
         )
     return config, folder
+
+
+def read_run(path: Path) -> RunFolder | None:
+    """The run in a folder, finished or not; None where there is none.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    return _read(path) if (path / RUN_FILE).is_file() else None
+
+
+def resumable(path: Path) -> bool:
+    """Whether a run's folder holds a checkpoint to go on from."""
+    return latest_checkpoint(path) is not None
 
 
 def _stamp(run: RunFolder) -> tuple[str, str]:

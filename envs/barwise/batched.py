@@ -103,6 +103,22 @@ class BatchedBars:
             arrays.episodes[indices] = 0
         self._begin_rows(self._pinned.address, indices)
 
+    def begin_at(self, bars: NDArray[np.int64], seeds: NDArray[np.uint64]) -> None:
+        """Begin episode 0 of `seeds` [N] in each row at the close of its bar of `bars` [N].
+
+        Whoever asks vouches for the bars: windows must be whole there and at every bar that
+        the episodes play.
+        """
+        arrays = self.arrays
+        self._seeded[0] = True
+        arrays.seeds[:] = seeds
+        arrays.episodes[:] = 0
+        given = arrays.starts.copy()
+        for n, bar in enumerate(bars):
+            arrays.starts[:] = bar  # whichever start is drawn, it is this one
+            self._begin_rows(self._pinned.address, np.array([n]))
+        arrays.starts[:] = given
+
     def step(self, actions: NDArray[np.float32]) -> None:
         """See `BatchedEnv.step`.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,10 +18,13 @@ from configs.market import BarReference
 from configs.splits import Split
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
+from market.kept import kept, key_of
 from market.splits import SplitRange, split_range
 from market.synthetic import synthetic_bars
 from signals.bars.matrices import (
+    REGIME_COLUMNS,
     REGIME_ROWS,
+    STRATEGIC_COLUMNS,
     STRATEGIC_ROWS,
     FeatureTable,
     regime_table,
@@ -44,6 +48,7 @@ class SlowData:
             and at every bar that it plays, and all of them lie in the split.
         fingerprint: of the bars.
         model: of the regimes, fitted on the training split.
+        rows: the bars of the split.
     """
 
     tape: BarTape
@@ -52,6 +57,12 @@ class SlowData:
     starts: NDArray[np.int64]
     fingerprint: str
     model: RegimeModel
+    rows: SplitRange
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Bool [n]: bars at whose close both windows are whole."""
+        return self.strategic.usable(STRATEGIC_ROWS) & self.regimes.usable(REGIME_ROWS)
 
 
 def bars_of_layer(config: LayerConfig) -> Bars:
@@ -86,12 +97,45 @@ def slow_data(config: LayerConfig, split: Split) -> SlowData:
         DataError: the split holds no episode.
     """
     tables = _tables(Keyed(data_key(config), config))
-    return replace(tables, starts=_starts(tables, config, split))
+    rows = _range(tables.starts, config, split, "bars")
+    starts = starts_among(tables.whole, rows.first, rows.after, config.horizon_bars, str(rows))
+    return replace(tables, starts=starts, rows=rows)
+
+
+def slow_rows(config: LayerConfig, split: Split) -> tuple[SplitRange, str]:
+    """The bars of one split, and the fingerprint of all.
+
+    Raises:
+        DataError: see `slow_data`.
+    """
+    tables = _tables(Keyed(data_key(config), config))
+    return _range(tables.starts, config, split, "bars"), tables.fingerprint
+
+
+def slow_data_of(bars: Bars, config: LayerConfig, model: RegimeModel) -> SlowData:
+    """The data of bars at hand under a model at hand, all of them one split without starts.
+
+    Raises:
+        ConfigError, DataError: the bars are not of the layer's length or the model's.
+    """
+    tables = _computed(bars, config, lambda: model)
+    rows = SplitRange("test", 0, len(bars), int(bars.start[0]), int(bars.start[-1]))
+    return replace(tables, starts=np.zeros(1, np.int64), rows=rows)
 
 
 def data_key(config: LayerConfig) -> str:
     """What tables of bars depend on: a change of rewards or accounts computes nothing anew."""
+    return _key(config.model_dump(mode="json"))
+
+
+def content_key(config: LayerConfig) -> str:
+    """The same wherever a file of bars lies, whose fingerprint says what it holds."""
     told = config.model_dump(mode="json")
+    told["market"]["reference"].get("bars", {}).pop("path", None)
+    return _key(told)
+
+
+def _key(told: dict[str, Any]) -> str:
     parts = {name: told[name] for name in ("bar_minutes", "signals", "series", "past_bars")}
     parts |= {"tick": told["market"]["tick"], "reference": told["market"]["reference"]}
     parts |= {"sizes": told["market"]["flow"]}
@@ -114,21 +158,55 @@ class Keyed:
 
 @lru_cache(maxsize=4)
 def _tables(keyed: Keyed) -> SlowData:
+    """What all splits share; `starts` are the stamps of all bars, `rows` those to fit on."""
     config = keyed.config
     bars = bars_of_layer(config)
-    minutes, tick = int(config.bar_minutes), config.market.tick
-    tape = bar_tape(bars, config.bar_minutes, tick, config.past_bars)
-    features = slow_features(bars, minutes, tick, config.signals)
     train = _range(bars.start, config, "train", bars.source)
-    model = fit_regimes(_part(bars, train), minutes, config.signals)
+
+    def fitted() -> RegimeModel:
+        return fit_regimes(_part(bars, train), int(config.bar_minutes), config.signals)
+
+    return replace(_computed(bars, config, fitted, content_key(config)), rows=train)
+
+
+def _computed(
+    bars: Bars, config: LayerConfig, model: Callable[[], RegimeModel], key: str = ""
+) -> SlowData:
+    """Tape and tables of `bars`; the tables are kept on disk under `key`, where there is one."""
+    minutes, tick = int(config.bar_minutes), config.market.tick
+
+    def make() -> dict[str, NDArray[Any]]:
+        fitted = model()
+        features = slow_features(bars, minutes, tick, config.signals)
+        strategic = strategic_table(bars, minutes, tick, config.signals, features)
+        regimes = regime_table(bars, minutes, tick, fitted, config.signals, features)
+        return {
+            "strategic": strategic.values,
+            "strategic_warm": strategic.warm,
+            "regimes": regimes.values,
+            "regimes_warm": regimes.warm,
+            "hole": strategic.hole,
+            "model": np.frombuffer(json.dumps(asdict(fitted)).encode(), np.uint8),
+        }
+
+    found = kept("slow", key_of(__file__, key, bars.fingerprint), make) if key else make()
+    hole = found["hole"]
     return SlowData(
-        tape,
-        strategic_table(bars, minutes, tick, config.signals, features),
-        regime_table(bars, minutes, tick, model, config.signals, features),
+        bar_tape(bars, config.bar_minutes, tick, config.past_bars),
+        FeatureTable(found["strategic"], found["strategic_warm"], STRATEGIC_COLUMNS, hole),
+        FeatureTable(found["regimes"], found["regimes_warm"], REGIME_COLUMNS, hole),
         bars.start,
         bars.fingerprint,
-        model,
+        RegimeModel(**_frozen(json.loads(found["model"].tobytes()))),
+        SplitRange("train", 0, len(bars), int(bars.start[0]), int(bars.start[-1])),
     )
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of a JSON document as tuples, at any depth but the first."""
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _part(bars: Bars, rows: SplitRange) -> Bars:
@@ -136,16 +214,9 @@ def _part(bars: Bars, rows: SplitRange) -> Bars:
     return replace(bars, **cut)
 
 
-def _range(start: NDArray[np.int64], config: LayerConfig, split: Split, source: str) -> Any:
+def _range(start: NDArray[np.int64], config: LayerConfig, split: Split, source: str) -> SplitRange:
     least = config.horizon_bars + 1
     return split_range(split, len(start), start, config.splits, least=least, source=source)
-
-
-def _starts(tables: SlowData, config: LayerConfig, split: Split) -> NDArray[np.int64]:
-    """See `SlowData.starts`; `tables.starts` are the stamps of all bars here."""
-    rows = _range(tables.starts, config, split, "bars")
-    whole = tables.strategic.usable(STRATEGIC_ROWS) & tables.regimes.usable(REGIME_ROWS)
-    return starts_among(whole, rows.first, rows.after, config.horizon_bars, str(rows))
 
 
 def starts_among(

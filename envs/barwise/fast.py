@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,14 @@ from configs.errors import DataError
 from configs.market import BarReference
 from configs.signals import SignalsConfig
 from configs.splits import Split
-from envs.barwise.data import Keyed, bars_of_layer, data_key, starts_among
+from envs.barwise.data import Keyed, bars_of_layer, content_key, data_key, starts_among
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
+from market.kept import kept, key_of
 from market.splits import SplitRange, split_range
 from signals.bars.fvg import SPAN
-from signals.bars.matrices import TACTICAL_ROWS, FeatureTable, tactical_table
+from signals.bars.matrices import TACTICAL_COLUMNS, TACTICAL_ROWS, FeatureTable, tactical_table
 from signals.bars.ranges import average_ranges
 
 
@@ -40,6 +42,9 @@ class FastData:
         starts: int64 [m], bars at whose close an episode may begin: windows are whole there
             and at every bar that it plays, and all of them lie in the split.
         fingerprint: of the bars.
+        rows: the split's range of the bars as they are given.
+        parts: into how many each of these was cut.
+        bars: all bars.
     """
 
     tape: BarTape
@@ -47,6 +52,14 @@ class FastData:
     ranges: NDArray[np.float64]
     starts: NDArray[np.int64]
     fingerprint: str
+    rows: SplitRange
+    parts: int
+    bars: Bars
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Bool [n]: bars at whose close the window is whole."""
+        return _whole(self.tactical, self.ranges)
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class _Tables:
     stamps: NDArray[np.int64]
     parts: int
     fingerprint: str
+    bars: Bars
 
 
 def fast_data(config: LayerConfig, split: Split) -> FastData:
@@ -70,13 +84,36 @@ def fast_data(config: LayerConfig, split: Split) -> FastData:
     tables = _tables(Keyed(data_key(config), config))
     rows = _range(tables, config, split)
     starts = starts_among(
-        tables.tactical.usable(TACTICAL_ROWS) & np.isfinite(tables.ranges),
+        _whole(tables.tactical, tables.ranges),
         rows.first * tables.parts,
         rows.after * tables.parts,
         config.horizon_bars,
         str(rows),
     )
-    return FastData(tables.tape, tables.tactical, tables.ranges, starts, tables.fingerprint)
+    return FastData(
+        tables.tape,
+        tables.tactical,
+        tables.ranges,
+        starts,
+        tables.fingerprint,
+        rows,
+        tables.parts,
+        tables.bars,
+    )
+
+
+def fast_rows(config: LayerConfig, split: Split) -> tuple[SplitRange, str]:
+    """The split's range of the bars as they are given, and the fingerprint of those played.
+
+    Raises:
+        DataError: see `fast_data`.
+    """
+    tables = _tables(Keyed(data_key(config), config))
+    return _range(tables, config, split), tables.fingerprint
+
+
+def _whole(tactical: FeatureTable, ranges: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return tactical.usable(TACTICAL_ROWS) & np.isfinite(ranges)
 
 
 def lookback(config: SignalsConfig) -> int:
@@ -94,15 +131,21 @@ def _tables(keyed: Keyed) -> _Tables:
     if parts > 1:
         length = config.bar_minutes * parts
         bars = finer_bars(given, length, parts, tick, config.series.seed, config.market.flow)
-    ranges = average_ranges(bars, minutes, config.signals) / tick
-    ranges.flags.writeable = False
+
+    def make() -> dict[str, NDArray[Any]]:
+        table = tactical_table(bars, minutes, tick, config.signals)
+        ranges = average_ranges(bars, minutes, config.signals) / tick
+        return {"tactical": table.values, "warm": table.warm, "hole": table.hole, "ranges": ranges}
+
+    found = kept("fast", key_of(__file__, content_key(config), bars.fingerprint), make)
     return _Tables(
         bar_tape(bars, config.bar_minutes, tick, config.past_bars),
-        tactical_table(bars, minutes, tick, config.signals),
-        ranges,
+        FeatureTable(found["tactical"], found["warm"], TACTICAL_COLUMNS, found["hole"]),
+        found["ranges"],
         given.start,
         parts,
         bars.fingerprint,
+        bars,
     )
 
 

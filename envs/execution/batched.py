@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import ActionError, SimulatorError
+from configs.errors import ActionError, ConfigError, SimulatorError
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from configs.splits import Split
@@ -21,9 +22,11 @@ from envs.execution.kernel import (
     step_arrays,
     step_rows,
 )
+from market.bar_tape import BarTape
+from market.given_bars import GivenBarSource
 from market.pinned import Pinned
 from market.simulator import Simulator
-from signals.execution import EXECUTION
+from signals.execution import CONTEXT, EXECUTION
 from signals.layout import LayerLayout
 
 # Where the rows of the batch stand, beyond what the simulator carries itself.
@@ -31,6 +34,45 @@ _STATE_FIELDS = (
     "rows", "states", "rewards", "terminations", "truncations", "targets", "episode_metrics",
     "context", "term_sums",
 )  # fmt: skip
+
+
+_NOTHING_SAID = np.zeros((0, len(CONTEXT)))
+_NOTHING_SAID.flags.writeable = False
+
+
+@dataclass(frozen=True)
+class BarsAbove:
+    """Bars that artefacts of the layers above decide on; an episode plays inside one of them.
+
+    Attributes:
+        tape: all bars.
+        chosen: int64 [m], the bars of a split that both layers have decided about.
+        said: float64 [m, context width], read-only: what they said at the close before each,
+            in the order of the cascade context but SELL, HOLD, BUY where that has against,
+            hold, with.
+        fingerprint: of the bars.
+    """
+
+    tape: BarTape
+    chosen: NDArray[np.int64]
+    said: NDArray[np.float64]
+    fingerprint: str
+
+
+def _check_above(config: ExecutionConfig, above: BarsAbove | None) -> None:
+    if config.upstream.loaded == (above is not None):
+        return
+    told = f"upstream.strategic={config.upstream.strategic} and tactical={config.upstream.tactical}"
+    if above is not None:
+        raise ConfigError(
+            f"{told}, and bars that artefacts decide on: expected the artefacts' folders in the "
+            "configuration; name them there, or leave the bars out"
+        )
+    raise ConfigError(
+        f"{told}: expected the bars that they decide on; make the environment by "
+        "trainers.upstream:make_execution, which loads the artefacts, or give "
+        "trainers.upstream:bars_above of this configuration as `above`"
+    )
 
 
 class BatchedExecution:
@@ -42,6 +84,11 @@ class BatchedExecution:
         seed: row n plays the seed hash(seed, n), which does not depend on N.
         split: "train", "validation" or "test" part of real bars.
         paired_sides: seeds 2k and 2k + 1 are the two sides of one path.
+        above: the bars that the configuration's artefacts decide on, and what they say;
+            `trainers.upstream` computes it. None where the layers above are sampled.
+
+    Raises:
+        ConfigError: artefacts are configured and `above` is not given, or the other way about.
     """
 
     layout: LayerLayout = EXECUTION
@@ -54,10 +101,19 @@ class BatchedExecution:
         seed: int = 0,
         split: Split = "train",
         paired_sides: bool = False,
+        above: BarsAbove | None = None,
     ) -> None:
         self.config = config or ExecutionConfig()
         self.num_envs = num_envs
-        self.simulator = Simulator(self.config, num_envs, split, paired_sides)
+        _check_above(self.config, above)
+        source, self._said = None, _NOTHING_SAID
+        self._drawn: NDArray[np.int64] = np.zeros(num_envs, np.int64)
+        if above is not None:
+            source = GivenBarSource(
+                self.config, above.tape, above.chosen, above.fingerprint, num_envs
+            )
+            self._said, self._drawn = above.said, source.drawn
+        self.simulator = Simulator(self.config, num_envs, split, paired_sides, source)
         self._pinned = pin_step_arrays(step_arrays(self.simulator))
         arrays = self._pinned.arguments
         self.rows: NDArray[np.float32] = arrays.rows
@@ -113,6 +169,8 @@ class BatchedExecution:
             self.simulator.path_seeds,
             self._information_coefficient(),
             self.config.upstream.sharpness,
+            self._said,
+            self._drawn,
         )
 
     def _information_coefficient(self) -> float:
@@ -190,12 +248,13 @@ def make_batched(
     config: ExecutionConfig | dict[str, Any] | None = None,
     split: Split = "train",
     paired_sides: bool = False,
+    above: BarsAbove | None = None,
 ) -> BatchedExecution:
     """Make N execution episodes; `config` may be plain data, as it travels to workers.
 
     Raises:
-        ConfigError: plain data that is no `ExecutionConfig`.
+        ConfigError: plain data that is no `ExecutionConfig`; or see `BatchedExecution`.
     """
     if isinstance(config, dict):
         config = load_config(ExecutionConfig, config)
-    return BatchedExecution(config, num_envs, seed, split, paired_sides)
+    return BatchedExecution(config, num_envs, seed, split, paired_sides, above)

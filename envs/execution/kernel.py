@@ -22,7 +22,7 @@ from market.worker import work_step
 from rewards.execution import TERMS, quality_term, risk_term, shortfall_term
 from signals.execution import CONTEXT, EXECUTION
 from signals.execution_rows import observe, observe_privileged
-from signals.upstream import sample_context
+from signals.upstream import sample_context, sign_context
 
 METRICS = (
     "shortfall_bp",
@@ -183,19 +183,34 @@ def _observe(arrays: Any, n: int) -> None:
 
 @kernel
 def begin_rows(
-    address: int, indices: Any, path_seeds: Any, coefficient: float, sharpness: float
+    address: int,
+    indices: Any,
+    path_seeds: Any,
+    coefficient: float,
+    sharpness: float,
+    said: Any,
+    drawn: Any,
 ) -> None:
-    """What a reset leaves to be done once the books are open: context and first observation."""
+    """What a reset leaves to be done once the books are open: context and first observation.
+
+    Args:
+        said: float64 [m, context width], what artefacts of the layers above say before each
+            bar, unsigned; of 0 bars where they are sampled.
+        drawn: int64 [N], the row of `said` that each episode plays under.
+    """
     arrays = _arrays_at(address)
     market = arrays.market
     for n in indices:
         parent, episode = market.parents[n], market.episodes[n]
-        scale = episode.sigma * math.sqrt(parent.horizon)
-        move = (market.path[n, parent.horizon] - market.path[n, 0]) / scale
         context = arrays.context[n]
-        sample_context(
-            path_seeds[n], episode.episode, parent.side, move, coefficient, sharpness, context
-        )
+        if len(said) > 0:
+            sign_context(said[drawn[n]], parent.side, context)
+        else:
+            scale = episode.sigma * math.sqrt(parent.horizon)
+            move = (market.path[n, parent.horizon] - market.path[n, 0]) / scale
+            sample_context(
+                path_seeds[n], episode.episode, parent.side, move, coefficient, sharpness, context
+            )
         for term in range(arrays.term_sums.shape[1]):
             arrays.term_sums[n, term] = 0.0
         for agent in range(arrays.rewards.shape[1]):

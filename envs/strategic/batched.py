@@ -8,7 +8,7 @@ from configs.loading import load_config
 from configs.splits import Split
 from configs.strategic import StrategicConfig
 from envs.barwise.batched import BatchedBars
-from envs.barwise.data import slow_data
+from envs.barwise.data import SlowData, slow_data
 from envs.strategic.kernel import METRICS, begin_rows, pin_step_arrays, step_arrays, step_rows
 from rewards.strategic import TERMS
 from signals.strategic import STRATEGIC
@@ -27,6 +27,7 @@ class BatchedStrategic(BatchedBars):
         num_envs: N.
         seed: row n plays the seed hash(seed, n), which does not depend on N.
         split: which part of the bars episodes are cut from.
+        data: the bars and their tables; those of the configuration where None.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class BatchedStrategic(BatchedBars):
         num_envs: int = 1,
         seed: int = 0,
         split: Split = "train",
+        data: SlowData | None = None,
     ) -> None:
         self.config = config or StrategicConfig()
-        self.data = slow_data(self.config, split)
+        self.data = data or slow_data(self.config, split)
         arrays = step_arrays(
             self.config,
             self.data.tape,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.splits import Split
 from configs.tactical import TacticalConfig
 from envs.aec import LayerAECEnv
@@ -17,6 +20,7 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
         split: which part of the bars episodes are cut from.
+        above: see `BatchedTactical`.
         render_mode: "rgb_array" for pictures by `render`.
     """
 
@@ -25,10 +29,11 @@ class TacticalParallelEnv(BarsParallelEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        above: NDArray[np.float64] | None = None,
         render_mode: str | None = None,
     ) -> None:
         told = fresh_seed() if seed is None else checked_seed(seed)
-        batch = BatchedTactical(config, 1, told, split)
+        batch = BatchedTactical(config, 1, told, split, above)
         super().__init__(batch, batch.data.tape.tick, render_mode)
 
 
@@ -40,6 +45,7 @@ class TacticalAECEnv(LayerAECEnv):
         config: TacticalConfig | None = None,
         seed: int | None = None,
         split: Split = "train",
+        above: NDArray[np.float64] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(TacticalParallelEnv(config, seed, split, render_mode))
+        super().__init__(TacticalParallelEnv(config, seed, split, above, render_mode))

@@ -21,7 +21,7 @@ from envs.barwise.kernels import (
     result_metrics,
     write_metrics,
 )
-from envs.tactical.upstream import STRATEGIC_WIDTH, renew_strategic, strategic_due
+from envs.tactical.upstream import ABOVE_WIDTH, STRATEGIC_WIDTH, follow_strategic
 from market.account import ACCOUNT, breakers, open_account, settle
 from market.bar_tape import BarTape, Tape
 from market.barwise import Barwise, allocate_barwise, begin_episode, play_bar, usual_bar_volume
@@ -91,8 +91,10 @@ class StepArrays(NamedTuple):
     seeds: NDArray[np.uint64]  # [N]
     episodes: NDArray[np.int64]  # [N]
     last_bars: NDArray[np.int64]  # [N], that the episode plays
+    above: NDArray[np.float64]  # [bars, 7], see `envs.tactical.upstream`; of 0 bars where sampled
     strategic: NDArray[np.float64]  # [N, 5], SELL, HOLD, BUY, confidence and coherence
     strategic_targets: NDArray[np.float64]  # [N], share of the limit
+    phases: NDArray[np.float64]  # [N], share of the strategic bar gone by
     wander: NDArray[np.float64]  # [N], what of the sampled signal knows no path
     choices: NDArray[np.float32]  # [N, agents], of the last step; -1 before the first
     masked: NDArray[np.int64]  # [N], choices that were not allowed
@@ -146,8 +148,16 @@ def step_arrays(
     ranges: NDArray[np.float64],
     starts: NDArray[np.int64],
     num: int,
+    above: NDArray[np.float64] | None = None,
 ) -> StepArrays:
-    """Arrays of `num` episodes on `tape`; every row waits for its reset."""
+    """Arrays of `num` episodes on `tape`; every row waits for its reset.
+
+    Args:
+        above: what a strategic artefact says before each bar; None where it is sampled.
+    """
+    if above is None:
+        above = np.zeros((0, ABOVE_WIDTH))
+        above.flags.writeable = False
     world = allocate_barwise(config, tape, num)
     decision = np.zeros(1, TACTICAL_RULES)
     for name in TACTICAL_RULES.names or ():
@@ -166,8 +176,10 @@ def step_arrays(
         seeds=np.zeros(num, np.uint64),
         episodes=np.zeros(num, np.int64),
         last_bars=np.zeros(num, np.int64),
+        above=above,
         strategic=np.zeros((num, STRATEGIC_WIDTH)),
         strategic_targets=np.zeros(num),
+        phases=np.zeros(num),
         wander=np.zeros(num),
         choices=np.zeros((num, _AGENTS), np.float32),
         masked=np.zeros(num, np.int64),
@@ -271,13 +283,13 @@ def _clipped(value: float, low: float, high: float) -> float:
 @inlined
 def _write_plan(arrays: Any, n: int, out: Any, at: int) -> int:
     """The strategic columns and PLAN from place `at`; the place after them."""
-    rules, decision, place = arrays.rules[0], arrays.decision[0], arrays.world.places[n]
+    decision, place = arrays.decision[0], arrays.world.places[n]
     for column in range(STRATEGIC_WIDTH):
         out[at + column] = arrays.strategic[n, column]
     at += STRATEGIC_WIDTH
     target, gain = arrays.strategic_targets[n], _gain(arrays, n)
     out[at] = target
-    out[at + 1] = (place.played % rules.strategic_bars) / rules.strategic_bars
+    out[at + 1] = arrays.phases[n]
     out[at + 2] = _clipped(decision.kelly_cap - target, 0.0, _MOST_ROOM)
     out[at + 3] = _clipped(decision.kelly_cap + target, 0.0, _MOST_ROOM)
     to_stop = 1.0 + gain / decision.stop_atr
@@ -328,7 +340,7 @@ def begin_rows(address: int, indices: Any) -> None:
         mark = arrays.world.tape.ohlc[start, 3]
         open_account(arrays.accounts[n], rules.limit, rules.leverage, mark)
         arrays.strategic_targets[n] = 0.0
-        renew_strategic(arrays, n)
+        follow_strategic(arrays, n)
         arrays.choices[n, :] = -1.0
         arrays.masked[n] = 0
         arrays.counts[n, :] = 0
@@ -410,8 +422,8 @@ def _step_row(address: int, n: int) -> None:
         at = write_metrics(arrays, n, _AGENTS)
         for count in range(3):
             arrays.episode_metrics[n, at + count] = arrays.counts[n, count]
-    elif strategic_due(arrays, n):
-        renew_strategic(arrays, n)
+    else:
+        follow_strategic(arrays, n)
     _observe(arrays, n)
 
 

@@ -1,8 +1,9 @@
-"""What the strategic layer tells a tactical episode, sampled (SPEC, `upstream: sampled`).
+"""What the strategic layer tells a tactical episode: sampled, or an artefact's decisions.
 
-The seam for a strategic artefact: a step reads the strategic layer in `strategic` and in
-`strategic_targets` of the step arrays and nowhere else, and both change in `renew_strategic`
-alone, once in a strategic bar.
+A step reads the strategic layer in `strategic`, `strategic_targets` and `phases` of the step
+arrays and nowhere else, and they change in `follow_strategic` alone. Sampled, the layer speaks
+once every so many bars of the episode. An artefact speaks at the closes of its own bars, which
+the clock sets: its decisions depend on the bars alone, so that they stand in a table.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from signals.upstream import superpose
 
 PROBABILITIES = 3  # SELL, HOLD, BUY
 STRATEGIC_WIDTH = PROBABILITIES + 2  # then confidence and coherence
-
-
-@inlined
-def strategic_due(arrays: Any, n: int) -> bool:
-    """Whether a strategic bar begins with the next tactical one."""
-    return arrays.world.places[n].played % arrays.rules[0].strategic_bars == 0
+# A row of the artefact's table, of what is known before a bar: these, then its target (share of
+# the limit) and the share of its own bar gone by; NaN where it has not decided.
+ABOVE_WIDTH = STRATEGIC_WIDTH + 2
+_TARGET, _PHASE = STRATEGIC_WIDTH, STRATEGIC_WIDTH + 1
 
 
 @inlined
@@ -35,7 +34,7 @@ def _standardised_move(arrays: Any, n: int) -> float:
 
 
 @inlined
-def renew_strategic(arrays: Any, n: int) -> None:
+def _renew_strategic(arrays: Any, n: int) -> None:
     """Draw the next superposition and move the target by what it collapses to.
 
     The signal is c z + sqrt(1 - c^2) a: z the standardised move, a an autoregressive process
@@ -58,3 +57,18 @@ def renew_strategic(arrays: Any, n: int) -> None:
     step = rules.strategic_step
     move = step if chosen == BUY else -step if chosen == SELL else 0.0
     arrays.strategic_targets[n] = min(max(arrays.strategic_targets[n] + move, -1.0), 1.0)
+
+
+@inlined
+def follow_strategic(arrays: Any, n: int) -> None:
+    """Take in what the strategic layer says of the bar to be played next."""
+    place, bars = arrays.world.places[n], arrays.rules[0].strategic_bars
+    if len(arrays.above) > 0:
+        said = arrays.above[place.bar]
+        arrays.strategic[n, :] = said[:STRATEGIC_WIDTH]
+        arrays.strategic_targets[n] = said[_TARGET]
+        arrays.phases[n] = said[_PHASE]
+        return
+    arrays.phases[n] = (place.played % bars) / bars
+    if place.played % bars == 0:
+        _renew_strategic(arrays, n)

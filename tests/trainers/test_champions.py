@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,24 @@ def test_a_champion_of_another_environment_is_told_by_its_settings(
     other = ExecutionConfig.model_validate({"parent": {"horizon_steps": 5}})
     said = str(other_environment(champion, other))
     assert said.startswith("env.parent.horizon_steps=5 (its ")
+
+
+def test_layers_above_are_the_same_where_their_networks_are(
+    artefacts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Wherever they lie: a run's folder has another name each time."""
+    champion = find_champion(Registry(artefacts[0]), "toy", LAYOUT, tmp_path, "test", tmp_path)
+    assert champion is not None and champion.manifest is not None
+
+    def under(place: str) -> ExecutionConfig:
+        told = {"strategic": f"{place}/strategic", "tactical": f"{place}/tactical"}
+        return ExecutionConfig.model_validate({"upstream": told})
+
+    networks = {"strategic": "a" * 64, "tactical": "b" * 64}
+    config = {"env": under("then").model_dump(mode="json")}
+    manifest = champion.manifest.model_copy(update={"config": config, "upstream": networks})
+    loaded = replace(champion, manifest=manifest)
+    assert other_environment(loaded, under("now"), networks) is None
+    said = str(other_environment(loaded, under("now"), {**networks, "tactical": "c" * 64}))
+    assert said == "env.upstream.tactical=cccccccccccc (its bbbbbbbbbbbb)"
+    assert "env.upstream.strategic=sampled (its aaaa" in str(other_environment(loaded, ENV))

@@ -195,7 +195,10 @@ def test_the_report_is_written_and_printed(tmp_path: Path) -> None:
     report = evaluate(PairedEnv, policies, CONFIG)
     files = reports.write(report, tmp_path / "out")
     names = {path.name for path in files}
-    assert names == {"evaluation.json", "samples.npz", "shortfall.png", "paired.png"}
+    figures = {"shortfall.png", "paired.png"}
+    assert names == {"evaluation.json", "evaluation.txt", "samples.npz", *figures}
+    said = (tmp_path / "out" / "evaluation.txt").read_text()
+    assert "policy <-" in said and said.rstrip().endswith(reports.lines(report)[-1])
     assert {p.name for p in (tmp_path / "out").iterdir()} == names  # no temporary file is left
     fields = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert fields["paired"]["twap"]["mean_difference"] == pytest.approx(-0.3, abs=1e-6)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from importlib import import_module
 
+import cloudpickle
 import pytest
 
 from configs.errors import ConfigError
+from configs.mappo import MappoConfig
 from configs.places import function_at
 from configs.train import load_train_config
 from trainers.layers import LAYERS
+from trainers.mappo.plan import plan_training
 from trainers.mappo.unseen import refuse_unseen_split
 
 METRICS = {
@@ -46,3 +50,11 @@ def test_the_precision_is_that_of_a_baseline(name: str) -> None:
     config = load_train_config(name, [], [], [], None)
     baselines = LAYERS[name].baselines(config.env, config.evaluation)
     assert set(config.evaluation.reference) <= set(baselines)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_runners_are_sent_of_a_layer_is_small(name: str) -> None:
+    """Ray prints an error line where an actor's arguments take 100 KB."""
+    plan = plan_training(LAYERS[name].layout, MappoConfig())
+    text = cloudpickle.dumps(plan)
+    assert len(text) < 5_000 and pickle.loads(text) == plan

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import ray
 import structlog
 import torch
+from ray.rllib.algorithms import algorithm as rllib
 from ray.rllib.algorithms.ppo.ppo import PPO
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_LEN_MEAN,
@@ -54,6 +57,29 @@ class IterationStats:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+class _RunnerGroup(EnvRunnerGroup):
+    """RLlib's, which sends runners their config by value.
+
+    By reference, as it does, Ray prints an error line at every start: a runner that is built
+    anew would need what the reference points to. A layer's config is small enough to be sent.
+    """
+
+    def _make_worker(self, *, config: Any, **told: Any) -> Any:
+        given = self._remote_config if isinstance(config, ray.ObjectRef) else config
+        return super()._make_worker(config=given, **told)
+
+
+@contextlib.contextmanager
+def _configs_by_value() -> Iterator[None]:
+    """Algorithms that are set up within have their runners in a `_RunnerGroup`."""
+    before = rllib.EnvRunnerGroup
+    rllib.EnvRunnerGroup = _RunnerGroup
+    try:
+        yield
+    finally:
+        rllib.EnvRunnerGroup = before
+
+
 class MAPPO(PPO):
     """Multi-agent PPO with a centralized critic (Yu et al., 2022) on batched environments.
 
@@ -75,7 +101,8 @@ class MAPPO(PPO):
 
     def setup(self, config: Any) -> None:
         """RLlib's set-up, and the curriculum at its first stage."""
-        super().setup(config)
+        with _configs_by_value():
+            super().setup(config)
         wanted = self.config.settings.curriculum
         self.curriculum = None if wanted is None else Curriculum(wanted)
 

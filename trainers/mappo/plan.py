@@ -111,6 +111,19 @@ class TeamPlan:
     columns: tuple[str, ...]
     state_columns: tuple[str, ...]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the names of a layer's columns, which its layout knows."""
+        state = dict(self.__dict__)
+        if isinstance(self.layout, LayerLayout):
+            del state["columns"], state["state_columns"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        layout = state["layout"]
+        if isinstance(layout, LayerLayout):
+            state = state | _column_names(layout)
+        self.__dict__.update(state)
+
     @property
     def row_width(self) -> int:
         return self.layout.row_width
@@ -234,9 +247,15 @@ def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
         agents=tuple(agent.name for agent in layout.agents),
         actors=(actor,),
         critic_input="state",
-        columns=tuple(column.name for column in layout.columns),
-        state_columns=tuple(column.name for column in layout.state_columns),
+        **_column_names(layout),
     )
+
+
+def _column_names(layout: LayerLayout) -> dict[str, tuple[str, ...]]:
+    return {
+        "columns": tuple(column.name for column in layout.columns),
+        "state_columns": tuple(column.name for column in layout.state_columns),
+    }
 
 
 def _plan_team(layout: TeamLayout, config: MappoConfig) -> TeamPlan:

@@ -1,0 +1,130 @@
+"""What layers say of their decisions, against sums by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from market.targets import STRATEGIC_RULES, TACTICAL_RULES
+from signals.said import (
+    SAID,
+    STRATEGIC_SAID,
+    strategic_said,
+    tactical_directions,
+    tactical_given_strategic,
+    tactical_said,
+)
+from signals.strategic import (
+    BACK_REGIME,
+    BACK_STRUCTURE,
+    BUY,
+    EQUAL_WEIGHTS,
+    HOLD,
+    INCREASE,
+    SELL,
+    STAND_ASIDE,
+    STRATEGIC,
+)
+from signals.tactical import SHARES, TACTICAL, TILTS
+
+AT = {name: index for index, name in enumerate(STRATEGIC_SAID)}
+SLOW = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
+FAST = {column.name: index for index, column in enumerate(TACTICAL.columns)}
+# BUY, SELL, HOLD, REDUCE, INCREASE of momentum, structure and regime agent.
+MOMENTUM, STRUCTURE, REGIME = (0.4, 0.1, 0.2, 0.2, 0.1), (0.1, 0.6, 0.1, 0.1, 0.1), (0.2,) * 5
+
+
+def strategic_rules() -> Any:
+    rules = np.zeros(1, STRATEGIC_RULES)
+    rules["step"], rules["small_step"] = 0.1, 0.05
+    return rules
+
+
+def tactical_rules() -> Any:
+    rules = np.zeros(1, TACTICAL_RULES)
+    rules["small"], rules["large"], rules["kelly_cap"] = 0.1, 0.25, 0.3
+    return rules
+
+
+def strategic(
+    position: float, allowed: float, gate: int, choices: tuple[int, int, int] = (HOLD,) * 3
+) -> Any:
+    rows = np.zeros((1, STRATEGIC.row_width), np.float32)
+    rows[0, SLOW["position"]], rows[0, SLOW["allowed"]] = position, allowed
+    p = np.array([[*MOMENTUM, *STRUCTURE, *REGIME, *(0.2,) * 5]], np.float32)
+    actions = np.array([[*choices, gate]], np.float32)
+    return strategic_said(rows, actions, p, strategic_rules())[0]
+
+
+def test_directions_are_the_weighted_mean_by_the_sign_of_the_move() -> None:
+    """Long: REDUCE sells, INCREASE buys."""
+    said = strategic(0.5, 1.0, EQUAL_WEIGHTS)
+    assert said[:3] == pytest.approx([(0.3 + 0.7 + 0.4) / 3, (0.2 + 0.1 + 0.2) / 3, 1.1 / 3])
+    assert said[AT["confidence"]] == pytest.approx(said[:3].max())
+    backed = strategic(0.5, 1.0, BACK_STRUCTURE)
+    assert backed[:3] == pytest.approx([(0.3 + 1.4 + 0.4) / 4, 0.5 / 4 + 0.1 / 4, 1.3 / 4])
+
+
+def test_illegal_choices_are_left_out() -> None:
+    """Flat: neither REDUCE nor INCREASE; the rest is scaled up."""
+    said = strategic(0.0, 1.0, EQUAL_WEIGHTS)
+    sell = (0.1 / 0.7 + 0.6 / 0.8 + 0.2 / 0.6) / 3
+    assert said[:2] == pytest.approx([sell, (0.2 / 0.7 + 0.1 / 0.8 + 0.2 / 0.6) / 3])
+
+
+def test_a_move_that_changes_nothing_holds_and_a_cut_sells() -> None:
+    full = strategic(1.0, 1.0, EQUAL_WEIGHTS)
+    assert full[2] == 0.0  # BUY at the limit changes nothing, INCREASE is not legal
+    halved = strategic(0.8, 0.5, EQUAL_WEIGHTS)
+    assert halved[:3] == pytest.approx([1.0, 0.0, 0.0])  # whatever is chosen, the position shrinks
+    halted = strategic(0.0, 0.0, EQUAL_WEIGHTS)
+    assert halted[:3] == pytest.approx([0.0, 1.0, 0.0]) and halted[AT["coherence"]] == 1.0
+
+
+def test_who_stands_aside_holds_and_keeps_the_target() -> None:
+    said = strategic(0.5, 1.0, STAND_ASIDE, (BUY, BUY, SELL))
+    assert said[:3].tolist() == [0.0, 1.0, 0.0] and said[AT["target"]] == pytest.approx(0.5)
+
+
+def test_the_target_is_that_of_the_environment() -> None:
+    moved = strategic(0.5, 1.0, BACK_REGIME, (BUY, SELL, INCREASE))
+    assert moved[AT["target"]] == pytest.approx(0.5 + (0.1 - 0.1 + 2 * 0.05) / 3)
+
+
+def tactical(target: float, legal: tuple[int, ...] = (1,) * 5) -> Any:
+    rows = np.zeros((1, TACTICAL.row_width), np.float32)
+    rows[0, FAST["strategic_target"]] = target
+    for name, flag in zip(TILTS, legal, strict=True):
+        rows[0, FAST[f"may_tactical_agent_{name.lower()}"]] = flag
+    # HOLD, BUY_SMALL, BUY_LARGE, SELL_SMALL, SELL_LARGE; then the two others' choices.
+    p = np.array([[0.3, 0.2, 0.1, 0.15, 0.25, *(0.2,) * 10]], np.float32)
+    actions = np.array([[0, SHARES.index("THREE_QUARTERS"), 4]], np.float32)
+    return rows, actions, p
+
+
+def test_tilts_count_by_what_they_change_of_the_target() -> None:
+    rows, actions, p = tactical(0.1)
+    said = tactical_said(rows, actions, p, tactical_rules())[0]
+    assert said[:3] == pytest.approx([0.4, 0.3, 0.3]) and said[len(SAID)] == 0.75
+    rows, actions, p = tactical(0.3)
+    capped = tactical_said(rows, actions, p, tactical_rules())[0]
+    assert capped[:3] == pytest.approx([0.4, 0.6, 0.0])  # a tilt beyond Kelly's cap adds nothing
+    rows, actions, p = tactical(0.1, (1, 0, 0, 0, 0))
+    closing = tactical_said(rows, actions, p, tactical_rules())[0]
+    assert closing[:3] == pytest.approx([0.0, 1.0, 0.0])
+
+
+def test_rows_under_a_certain_strategic_layer_differ_in_its_columns_alone() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.random((4, TACTICAL.row_width)).astype(np.float32)
+    asked = tactical_given_strategic(rows).reshape(4, 3, -1)
+    places = [FAST[f"strategic_{name}"] for name in SAID]
+    others = np.delete(np.arange(TACTICAL.row_width), places)
+    assert np.array_equal(asked[:, :, others], np.repeat(rows[:, None, others], 3, axis=1))
+    for direction in range(3):
+        wanted = [*np.eye(3)[direction], 1.0, 1.0]
+        assert asked[:, direction, places].tolist() == [wanted] * 4
+    rows, _, p = tactical(0.0)
+    assert tactical_directions(rows, p, tactical_rules())[0] == pytest.approx([0.4, 0.3, 0.3])
