@@ -23,7 +23,7 @@ from market.analytic.terms import BP
 
 Floats = NDArray[np.float64]
 SCRIPT_SEEDS = 1 << 61  # evaluation begins at 1 << 60 and training below it: none meet
-LATTICE_UNITS = 600  # of a full position; a step of a third of .05 is 10 of them
+LATTICE_UNITS = 300  # of a full position; a third of the smallest step, .05, is 5 of them
 AT_ONCE = 256
 _HELD = 0.3  # of the script's bars without a trade
 # Edges of the quantities that one mean is taken over, shares of the limit: joint choices move
