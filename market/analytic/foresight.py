@@ -84,7 +84,7 @@ class Foresight:
     def points(self) -> Floats:
         """The grid of what is shown, G points."""
         sides = round(_REACH / self.spacing)
-        return np.arange(-sides, sides + 1) * (self.spacing * self.deviation)
+        return np.linspace(-sides, sides, 2 * sides + 1) * (self.spacing * self.deviation)
 
     @property
     def weights(self) -> Floats:
