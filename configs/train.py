@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
 from configs.base import Config
 from configs.errors import ConfigError
@@ -14,7 +14,7 @@ from configs.evaluation import EvaluationConfig
 from configs.execution import ExecutionConfig
 from configs.loading import load_config, preset_files, shipped
 from configs.mappo import MappoConfig
-from configs.strategic import StrategicConfig
+from configs.strategic import StrategicConfig, StudyColumnsConfig
 from configs.tactical import TacticalConfig
 from configs.tracking import TrackingConfig
 from configs.yaml_text import read_document
@@ -64,6 +64,15 @@ class StrategicTraining(LayerTraining):
 
     layer: Literal["strategic"] = "strategic"
     env: StrategicConfig = StrategicConfig()
+
+    @model_validator(mode="after")
+    def _sees_what_agents_see(self) -> Self:
+        if self.env.study != StudyColumnsConfig():
+            raise ValueError(
+                "env.study is set, expected its defaults: agents of other columns, one of which "
+                "may show the future, are for studies alone (python -m experiments.analytic)"
+            )
+        return self
 
 
 class TacticalTraining(LayerTraining):

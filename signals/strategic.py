@@ -7,6 +7,10 @@ agent observes its own columns of the matrices; all observe the rest.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
+from configs.strategic import StudyColumnsConfig
 from signals.account import ACCOUNT_COLUMNS, AHEAD_COLUMNS, window_columns
 from signals.bars.columns import REGIME_COLUMNS, REGIME_ROWS, STRATEGIC_COLUMNS, STRATEGIC_ROWS
 from signals.layout import ActionComponent, AgentLayout, Column, LayerLayout, Window
@@ -98,3 +102,32 @@ WINDOWS = (
     Window(REGIME_ROWS, len(REGIME_COLUMNS)),
 )
 STRATEGIC = LayerLayout("strategic", SHARED, AGENTS, AHEAD_COLUMNS, _VERSION, WINDOWS)
+
+# For studies alone (`configs.strategic.StudyColumnsConfig`): it shows the future.
+NEXT_RETURN = Column(
+    "next_return", "bars' sigmas", -10, 10, "path to come: of the bar after the next"
+)
+
+
+@cache
+def strategic_layout(study: StudyColumnsConfig) -> LayerLayout:
+    """The layer's layout; in studies one of other columns, which has another digest.
+
+    The state's columns stay in their order; what is shown beside them stands last.
+    """
+    if study == StudyColumnsConfig():
+        return STRATEGIC
+    extra = (NEXT_RETURN,) if study.next_return else ()
+    bars = MATRIX + REGIMES if study.matrices else ()
+    shared = bars + STATE + extra
+    kept = {column.name for column in shared}
+    agents = tuple(
+        replace(
+            agent,
+            views=tuple(name for name in agent.views or () if name in kept)
+            + tuple(column.name for column in extra),
+        )
+        for agent in AGENTS
+    )
+    windows = WINDOWS if study.matrices else ()
+    return replace(STRATEGIC, shared=shared, agents=agents, windows=windows)

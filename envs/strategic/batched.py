@@ -11,7 +11,7 @@ from envs.barwise.batched import BatchedBars
 from envs.barwise.data import SlowData, slow_data
 from envs.strategic.kernel import METRICS, begin_rows, pin_step_arrays, step_arrays, step_rows
 from rewards.strategic import TERMS
-from signals.strategic import STRATEGIC
+from signals.strategic import strategic_layout
 
 # What no step writes; the data set is not to travel with every state.
 _CONSTANT = frozenset(
@@ -49,7 +49,8 @@ class BatchedStrategic(BatchedBars):
             num_envs,
         )
         pinned = pin_step_arrays(arrays)
-        super().__init__(STRATEGIC, METRICS, pinned, _CONSTANT, begin_rows, step_rows, TERMS, seed)
+        layout = strategic_layout(self.config.study)
+        super().__init__(layout, METRICS, pinned, _CONSTANT, begin_rows, step_rows, TERMS, seed)
 
     @property
     def data_fingerprint(self) -> str:

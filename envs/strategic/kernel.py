@@ -29,7 +29,7 @@ from market.working import TWAP, WAIT
 from rewards import strategic as reward
 from rewards.composition import composed
 from signals.account import write_account, write_ahead
-from signals.strategic import MATRIX, REGIMES, STRATEGIC
+from signals.strategic import MATRIX, NEXT_RETURN, REGIMES, STRATEGIC, strategic_layout
 
 METRICS = result_metrics(reward.TERMS)
 
@@ -39,7 +39,7 @@ _AGENTS = len(STRATEGIC.agents)
 _DIRECTIONAL = _AGENTS - 1
 _CHOICES = 5
 _MATRIX, _REGIMES = len(MATRIX), len(REGIMES)
-_STATE_WIDTH = STRATEGIC.row_width
+_SHOWN = NEXT_RETURN.high
 _EQUITY, _DRAWDOWN, _TURNOVER, _SHARPE, _REVERSION = range(_TERMS)
 _BP = 1e4
 _TEN_BP = 10.0
@@ -55,6 +55,9 @@ RULES = np.dtype(
         ("turnover_bp", np.float64),
         ("full", np.float64),
         ("reversion_bars", np.int64),
+        # In studies: see `configs.strategic.StudyColumnsConfig`.
+        ("matrices", np.int64),
+        ("next_return", np.int64),
     ]
 )
 
@@ -113,7 +116,10 @@ def step_arrays(
         "turnover_bp": pay.turnover_bp,
         "full": pay.reversion_full,
         "reversion_bars": pay.reversion_bars,
+        "matrices": config.study.matrices,
+        "next_return": config.study.next_return,
     }
+    layout = strategic_layout(config.study)
     for name, value in values.items():
         rules[name] = value
     terms = np.zeros((num, _TERMS))
@@ -136,8 +142,8 @@ def step_arrays(
         terms=terms,
         term_sums=np.zeros_like(terms),
         actions=np.zeros((num, _WIDTH), np.float32),
-        rows=np.zeros((num, STRATEGIC.row_width), np.float32),
-        states=np.zeros((num, STRATEGIC.state_width), np.float32),
+        rows=np.zeros((num, layout.row_width), np.float32),
+        states=np.zeros((num, layout.state_width), np.float32),
         rewards=np.zeros((num, _AGENTS), np.float32),
         targets=np.zeros((num, 0), np.float32),
         terminations=np.ones(num, np.bool_),
@@ -184,13 +190,24 @@ def pin_step_arrays(arrays: StepArrays) -> Pinned:
 
 
 @inlined
+def _next_return(tape: Any, bar: int, last: int) -> float:
+    """NEXT_RETURN where `bar` is to be played: by the sigma known now; none after `last`."""
+    if bar >= last:
+        return 0.0
+    move = (tape.ohlc[bar + 1, 3] - tape.ohlc[bar, 3]) / tape.sigma[bar]
+    return min(max(move, -_SHOWN), _SHOWN)
+
+
+@inlined
 def _observe(arrays: Any, n: int) -> None:
     """Write row and state of episode `n`, in the order of `signals.strategic`."""
     state, row, account = arrays.states[n], arrays.rows[n], arrays.accounts[n]
     bar, rules = arrays.world.places[n].bar, arrays.rules[0]
-    # At the close of the bar before.
-    at = copy_window(arrays.strategic, bar - 1, _MATRIX, state, 0)
-    at = copy_window(arrays.regimes, bar - 1, _REGIMES, state, at)
+    at = 0
+    if rules.matrices == 1:
+        # At the close of the bar before.
+        at = copy_window(arrays.strategic, bar - 1, _MATRIX, state, at)
+        at = copy_window(arrays.regimes, bar - 1, _REGIMES, state, at)
     allowed = allowed_now(arrays, n)
     left = (arrays.last_bars[n] - bar + 1) / rules.horizon
     at = write_account(account, arrays.breakers[0].halt, allowed, left, state, at)
@@ -206,6 +223,9 @@ def _observe(arrays: Any, n: int) -> None:
     position = account.position / account.limit
     for choice in range(MOVES):
         state[at] = 1.0 if may_choose(choice, position, allowed) else 0.0
+        at += 1
+    if rules.next_return == 1:
+        state[at] = _next_return(arrays.world.tape, bar, arrays.last_bars[n])
         at += 1
     row[:] = state[:at]
     write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, state, at)

@@ -2,7 +2,8 @@
 
     python -m experiments.analytic [TASK|all]
 
-Tasks: ar1, ar1_cost, regime, almgren_chriss, neutral, oracle, random_walk.
+Tasks: ar1, ar1_cost, regime, almgren_chriss, neutral, oracle, random_walk; over the order book
+strategic_oracle, strategic_random_walk.
 
 Trains by the YAML files beside this one, a folder each seed under OUTPUT, and plays whole
 episodes by the actors' modes beside the best policy, on the same chance. Finished seeds are

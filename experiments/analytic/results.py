@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from experiments.analytic.playing import Share
 from experiments.analytic.settings import TARGETS, Target
 from experiments.analytic.study import SeedResult
 from trainers.report import replace
@@ -114,4 +115,19 @@ def verdicts(results: Sequence[TaskResult]) -> list[str]:
             f"{found.task}: {target.what} {found.mean:.4f}, wanted {sign} {target.wanted:g}, over "
             f"{len(found.seeds)} seeds: {'yes' if found.met else 'no'} ({rules})"
         )
+        if target.figure == "turnover":
+            lines += _not_losing(found)
     return lines
+
+
+def _not_losing(found: TaskResult) -> list[str]:
+    """Whether a flat account, which returns 0, is beaten by no more than chance."""
+    returns = [Share(**s.details["return_bp"]) for s in found.seeds if "return_bp" in s.details]
+    if not returns:
+        return []
+    told = ", ".join(f"{r.value:+.2f} [{r.low:+.2f}, {r.high:+.2f}]" for r in returns)
+    kept = sum(r.high >= 0.0 for r in returns)
+    return [
+        f"{found.task}: bp an episode after costs {told}; 0, a flat account's, is within the "
+        f"interval or below it in {kept} of {len(returns)} seeds"
+    ]

@@ -13,13 +13,16 @@ from configs.base import Config
 from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.mappo import MappoConfig
+from configs.strategic import StrategicConfig
 
 ALL = "all"
-TASKS = ("ar1", "ar1_cost", "regime", "almgren_chriss", "neutral", "oracle", "random_walk")
+ANALYTIC = ("ar1", "ar1_cost", "regime", "almgren_chriss", "neutral", "oracle", "random_walk")
+STRATEGIC = ("strategic_oracle", "strategic_random_walk")  # of `strategic_v0`, over the book
+TASKS = ANALYTIC + STRATEGIC
 SEEDS = 3
 
 _HERE = Path(__file__).parent
-_COMMON = "common"
+_COMMON, _OF_STRATEGIC = "common", "strategic"
 
 Figure = Literal["share", "gap_share", "excess_cost", "turnover"]
 
@@ -39,6 +42,29 @@ class StudyConfig(Config):
     market: AnalyticConfig
     mappo: MappoConfig = MappoConfig()
     judging: JudgingConfig = JudgingConfig()
+
+
+class StrategicJudgingConfig(JudgingConfig):
+    """How they are judged over the book: on bars after those that were trained on.
+
+    script_episodes: in which the book's costs are measured.
+    cluster_days: episodes that begin within so many days are resampled together; several times
+        as long as an episode, since episodes overlap.
+    """
+
+    script_episodes: PositiveInt = Field(512, le=100_000)
+    cluster_days: PositiveInt = 8
+
+
+class StrategicStudyConfig(Config):
+    """One training of the study in `strategic_v0`."""
+
+    env: StrategicConfig
+    mappo: MappoConfig = MappoConfig()
+    judging: StrategicJudgingConfig = StrategicJudgingConfig()
+
+
+Study = StudyConfig | StrategicStudyConfig
 
 
 @dataclass(frozen=True)
@@ -72,6 +98,8 @@ TARGETS = {
     "oracle": Target("share", 0.80, "share of the optimum given the same feature"),
     # A hundredth of the limit a bar is less than a tenth of one step.
     "random_walk": Target("turnover", 0.01, "turnover a bar, share of the limit"),
+    "strategic_oracle": Target("share", 0.80, "share of the optimum given the same feature"),
+    "strategic_random_walk": Target("turnover", 0.01, "turnover a bar, share of the limit"),
 }
 
 
@@ -91,10 +119,8 @@ def tasks_named(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def settings(
-    task: str, seed: int, frames: int | None = None, episodes: int | None = None
-) -> StudyConfig:
-    """The settings of one training: common.yaml, then the task's own file.
+def settings(task: str, seed: int, frames: int | None = None, episodes: int | None = None) -> Study:
+    """The settings of one training: what tasks share, then the task's own file.
 
     frames: environment steps of all its environments together. episodes: that it is judged
     on. None takes the files'.
@@ -107,5 +133,12 @@ def settings(
         overrides.append(f"mappo.stop.env_steps={frames}")
     if episodes is not None:
         overrides.append(f"judging.episodes={episodes}")
-    files = [_HERE / f"{name}.yaml" for name in (_COMMON, task)]
-    return load_config(StudyConfig, *files, overrides=overrides)
+    if task in STRATEGIC:
+        return load_config(
+            StrategicStudyConfig, *_files(_COMMON, _OF_STRATEGIC, task), overrides=overrides
+        )
+    return load_config(StudyConfig, *_files(_COMMON, task), overrides=overrides)
+
+
+def _files(*names: str) -> list[Path]:
+    return [_HERE / f"{name}.yaml" for name in names]

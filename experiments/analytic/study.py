@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from configs.analytic import AnalyticConfig
 from configs.errors import TrainingError
 from experiments.analytic.playing import Floats, Played, Share, play, share_of
 from experiments.analytic.policies import Decides, GreedyPolicy, TablePolicy, best, rules_of
-from experiments.analytic.settings import TARGETS, Figure, JudgingConfig, StudyConfig
+from experiments.analytic.settings import (
+    TARGETS,
+    Figure,
+    JudgingConfig,
+    StrategicStudyConfig,
+    Study,
+    StudyConfig,
+)
+from experiments.analytic.strategic import StrategicJudge
 from experiments.bench.report import machine
 from market.analytic.optimum import Solution, problem_of, solve
 from market.analytic.terms import BP
@@ -24,10 +32,11 @@ from trainers.provenance import commit, versions
 from trainers.report import replace
 from trainers.train import TrainResult, train
 
-MAKE = "envs.analytic:make_batched"
+MAKE, MAKE_STRATEGIC = "envs.analytic:make_batched", "envs.strategic:make_batched"
 RESULT_FILE = "result.json"
 UTILITY, TURNOVER = "steady_utility_bp", "turnover"
 _SHOWN = (("utility_bp", "utility, bp", "{:.2f}"), (TURNOVER, "turnover", "{:.3f}"))
+_SHOWN_STRATEGIC = (("return_bp", "return, bp", "{:.2f}"), (TURNOVER, "turnover", "{:.3f}"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class SeedResult:
 
     figure: what the task is judged by, with its interval over episodes. utility, optimum: of
     the actors by their modes and of the best policy, on the same episodes; expected: the latter
-    by backward induction. rules: the figure of simple rules, by name.
+    by backward induction. rules: the figure of simple rules, by name. details: what else was
+    measured, such as the book's costs.
     """
 
     task: str
@@ -51,6 +61,7 @@ class SeedResult:
     rules: dict[str, float]
     config: dict[str, Any]
     made: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:
@@ -64,8 +75,31 @@ def solution_of(market: AnalyticConfig) -> Solution:
     return solve(problem_of(market))
 
 
+class Judges(Protocol):
+    """Plays policies and the best one on the same episodes.
+
+    utility: the metric that policies are judged by. optimum, expected: see `SeedResult`.
+    """
+
+    utility: str
+    optimum: Played
+
+    @property
+    def expected(self) -> float: ...
+
+    def play(self, policy: Decides) -> Played: ...
+
+    def judge(self, played: Played) -> Share: ...
+
+    def rules(self) -> dict[str, float]: ...
+
+    def details(self, played: Played) -> dict[str, Any]: ...
+
+
 class Judge:
     """A task's best policy and rules, played once on the episodes that all actors play."""
+
+    utility = UTILITY
 
     def __init__(self, task: str, market: AnalyticConfig, judging: JudgingConfig) -> None:
         self.market, self.judging = market, judging
@@ -98,18 +132,33 @@ class Judge:
         """The figures of simple rules."""
         return {name: self.judge(played).value for name, played in self._rules.items()}
 
+    @property
+    def expected(self) -> float:
+        """The optimum by backward induction, bp."""
+        return BP * self.solution.expected
+
+    def details(self, played: Played) -> dict[str, Any]:
+        """Nothing more."""
+        del played
+        return {}
+
     def _ratio(self, gained: Floats, possible: Floats) -> Share:
         told = self.judging
         return share_of(gained, possible, told.confidence, told.bootstrap_samples, told.seed)
 
 
-@lru_cache(maxsize=1)
-def judge_of(task: str, market: AnalyticConfig, judging: JudgingConfig) -> Judge:
+_judge = lru_cache(maxsize=1)(Judge)
+_strategic_judge = lru_cache(maxsize=1)(StrategicJudge)
+
+
+def judge_of(task: str, config: Study) -> Judges:
     """The judge of a task, kept for its next seed."""
-    return Judge(task, market, judging)
+    if isinstance(config, StrategicStudyConfig):
+        return _strategic_judge(TARGETS[task].figure, config.env, config.judging)
+    return _judge(task, config.market, config.judging)
 
 
-def seed_result(task: str, config: StudyConfig, path: Path, force: bool = False) -> SeedResult:
+def seed_result(task: str, config: Study, path: Path, force: bool = False) -> SeedResult:
     """The result of one seed: as it is kept in `path`, or trained for, from where it stopped.
 
     force: forget what is there and train anew.
@@ -122,7 +171,7 @@ def seed_result(task: str, config: StudyConfig, path: Path, force: bool = False)
         _forget(path)
     kept = kept_result(path)
     if kept is not None:
-        if StudyConfig.model_validate(kept.config) != config:
+        if type(config).model_validate(kept.config) != config:
             raise TrainingError(
                 f"{path} holds a training by other settings (of the study's files, --frames or "
                 "--episodes): add --force to train anew, or choose another --output"
@@ -164,15 +213,20 @@ def _forget(path: Path) -> None:
         )
 
 
-def _train(task: str, config: StudyConfig, path: Path) -> TrainResult:
-    told = {"config": config.market.model_dump(mode="json")}
+def _train(task: str, config: Study, path: Path) -> TrainResult:
+    if isinstance(config, StudyConfig):
+        make, told, metrics = MAKE, config.market.model_dump(mode="json"), _SHOWN
+    else:
+        make, told, metrics = MAKE_STRATEGIC, config.env.model_dump(mode="json"), _SHOWN_STRATEGIC
     resume = latest_checkpoint(path) is not None
-    with TrainingProgress(_SHOWN, title=f"{task}, seed {config.mappo.seed}") as shown:
-        return train(config.mappo, MAKE, told, path, resume=resume, on_iteration=shown.update)
+    with TrainingProgress(metrics, title=f"{task}, seed {config.mappo.seed}") as shown:
+        return train(
+            config.mappo, make, {"config": told}, path, resume=resume, on_iteration=shown.update
+        )
 
 
-def _result(task: str, config: StudyConfig, result: TrainResult) -> SeedResult:
-    judge = judge_of(task, config.market, config.judging)
+def _result(task: str, config: Study, result: TrainResult) -> SeedResult:
+    judge = judge_of(task, config)
     played = judge.play(GreedyPolicy(result.policy))
     at = commit()
     return SeedResult(
@@ -181,9 +235,9 @@ def _result(task: str, config: StudyConfig, result: TrainResult) -> SeedResult:
         frames=result.env_steps,
         minutes=result.minutes,
         figure=judge.judge(played),
-        utility=played.mean(UTILITY),
-        optimum=judge.optimum.mean(UTILITY),
-        expected=BP * judge.solution.expected,
+        utility=played.mean(judge.utility),
+        optimum=judge.optimum.mean(judge.utility),
+        expected=judge.expected,
         turnover=played.mean(TURNOVER),
         rules=judge.rules(),
         config=config.model_dump(mode="json"),
@@ -192,4 +246,5 @@ def _result(task: str, config: StudyConfig, result: TrainResult) -> SeedResult:
             "machine": machine(),
             "versions": versions(),
         },
+        details=judge.details(played),
     )

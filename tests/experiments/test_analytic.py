@@ -17,16 +17,31 @@ from experiments.analytic import __main__ as command
 from experiments.analytic.playing import play, share_of
 from experiments.analytic.policies import TablePolicy, best, rules_of, twap
 from experiments.analytic.results import TaskResult, table, verdicts
-from experiments.analytic.settings import TARGETS, TASKS, JudgingConfig, settings, tasks_named
+from experiments.analytic.settings import (
+    ANALYTIC,
+    TARGETS,
+    TASKS,
+    JudgingConfig,
+    StudyConfig,
+    settings,
+    tasks_named,
+)
 from experiments.analytic.steady import steady
 from experiments.analytic.study import Judge, SeedResult, solution_of
 
 TINY = JudgingConfig(episodes=256, bootstrap_samples=100)
 
 
-@pytest.mark.parametrize("task", TASKS)
+def of_market(task: str, seed: int = 0, **told: int) -> StudyConfig:
+    """The settings of a task in an analytic market."""
+    found = settings(task, seed, **told)
+    assert isinstance(found, StudyConfig)
+    return found
+
+
+@pytest.mark.parametrize("task", ANALYTIC)
 def test_settings_name_a_market_and_a_target(task: str) -> None:
-    config = settings(task, 2, frames=8192, episodes=64)
+    config = of_market(task, 2, frames=8192, episodes=64)
     assert (config.mappo.seed, config.mappo.stop.env_steps) == (2, 8192)
     assert config.judging.episodes == 64
     assert isinstance(config.mappo, MappoConfig) and task in TARGETS
@@ -37,10 +52,10 @@ def test_settings_name_a_market_and_a_target(task: str) -> None:
 
 def test_the_issues_markets_are_those_of_the_study() -> None:
     for task in ("ar1", "ar1_cost"):
-        assert settings(task, 0).market.law.model_dump()["phi"] == 0.98
+        assert of_market(task).market.law.model_dump()["phi"] == 0.98
     base = AnalyticConfig.model_validate({"law": {"kind": "almgren_chriss"}}).law
-    assert settings("almgren_chriss", 0).market.law == base  # the paper's base case
-    assert settings("neutral", 0).market.law.model_dump()["risk_aversion"] == 0.0
+    assert of_market("almgren_chriss").market.law == base  # the paper's base case
+    assert of_market("neutral").market.law.model_dump()["risk_aversion"] == 0.0
     wanted = {"ar1": 0.90, "regime": 0.85, "almgren_chriss": 0.90, "oracle": 0.80}
     assert {task: TARGETS[task].wanted for task in wanted} == wanted
 
@@ -53,7 +68,7 @@ def test_tasks_are_named() -> None:
 
 @pytest.mark.parametrize("task", ["ar1", "regime", "almgren_chriss", "oracle"])
 def test_the_best_policy_has_the_share_of_one_and_rules_less(task: str) -> None:
-    market = settings(task, 0).market.model_copy(update={"horizon_bars": 20})
+    market = of_market(task).market.model_copy(update={"horizon_bars": 20})
     judge = Judge(task, market, TINY)
     share = judge.judge(judge.optimum)
     assert (share.value, share.low, share.high) == (1.0, 1.0, 1.0)
@@ -61,14 +76,14 @@ def test_the_best_policy_has_the_share_of_one_and_rules_less(task: str) -> None:
 
 
 def test_twap_has_none_of_the_gap_and_all_of_neutral() -> None:
-    judge = Judge("almgren_chriss", settings("almgren_chriss", 0).market, TINY)
+    judge = Judge("almgren_chriss", of_market("almgren_chriss").market, TINY)
     assert judge.rules() == {"twap": 0.0}
-    neutral = Judge("neutral", settings("neutral", 0).market, TINY)
+    neutral = Judge("neutral", of_market("neutral").market, TINY)
     assert neutral.rules()["twap"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_who_trades_at_random_has_a_turnover() -> None:
-    market = settings("random_walk", 0).market
+    market = of_market("random_walk").market
     judge = Judge("random_walk", market, TINY)
     assert judge.judge(judge.optimum).value == 0.0
 
@@ -87,7 +102,7 @@ def test_twap_is_for_liquidations() -> None:
 
 def test_policies_of_tables_play_the_tables_of_both_sides() -> None:
     """A liquidation's holdings, unit by unit, for long and short alike."""
-    config = settings("almgren_chriss", 0).market
+    config = of_market("almgren_chriss").market
     solution = solution_of(config)
     policy, env = best(solution), make_batched(8, config=config)
     env.reset()
@@ -118,7 +133,7 @@ def test_played_episodes_are_the_same_for_all_and_others_by_seed() -> None:
 @pytest.mark.parametrize("task", ["ar1", "regime", "oracle", "almgren_chriss"])
 def test_the_steady_reward_has_the_mean_of_the_reward_and_less_noise(task: str) -> None:
     """Step by step it adds up to the metric that policies are judged by."""
-    config = settings(task, 0).market.model_copy(update={"horizon_bars": 20})
+    config = of_market(task).market.model_copy(update={"horizon_bars": 20})
     env, rng = make_batched(512, config=config), np.random.default_rng(0)
     env.reset()
     total = np.zeros(512)
