@@ -1,4 +1,4 @@
-"""An exported policy on disk: a folder with `policy.onnx` and `manifest.json`.
+"""An exported policy on disk: a folder with `policy.onnx`, further graphs and `manifest.json`.
 
 What was trained elsewhere is read here with suspicion: every way in which the
 folder can be missing, damaged or foreign ends in one `ArtefactError`.
@@ -9,21 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from configs.errors import ArtefactError
 from signals.layout import LayerLayout
 
-FORMAT_VERSION = 1
-POLICY_FILE = "policy.onnx"
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # the first knew the graph in mode alone
 MANIFEST_FILE = "manifest.json"
-INPUT_ROWS = "rows"
-OUTPUT_ACTIONS = "actions"
-OUTPUT_PROBABILITIES = "probabilities"
+POLICY: Literal["policy"] = "policy"
+GraphName = Literal["policy", "sampling", "uncertainty"]
+POLICY_FILE = f"{POLICY}.onnx"
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_POLICY_BYTES = 1 << 30
 REMEDY = "export it again with `grandmodel train LAYER`"
@@ -38,6 +47,7 @@ class Parity(BaseModel):
 
     `near_ties` counts rows left out of the comparison because two discrete
     choices were equally likely to within rounding, so that either is right.
+    The last two are None where there is no such graph.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,6 +56,18 @@ class Parity(BaseModel):
     near_ties: int = Field(ge=0)
     max_abs_difference: float = Field(ge=0.0)
     max_abs_batch_difference: float = Field(ge=0.0)
+    max_abs_sampled_difference: float | None = Field(default=None, ge=0.0)
+    max_abs_uncertainty_difference: float | None = Field(default=None, ge=0.0)
+
+
+class GraphFacts(BaseModel):
+    """One ONNX file of an artefact: its SHA-256, and the width of each input and output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: _Digest
+    inputs: dict[str, NonNegativeInt]
+    outputs: dict[str, NonNegativeInt]
 
 
 class Manifest(BaseModel):
@@ -55,6 +77,8 @@ class Manifest(BaseModel):
     `digest` its SHA-256; `metrics` were measured, never assumed.
     `beats_baseline` is None where the policy was never compared. `files` are the SHA-256 of
     what lies beside the policy and is needed to compute its rows, by file name.
+    `graphs` are the networks by name (`cascade.graphs`), each in the file NAME.onnx; format 1
+    has none and one network, `policy`, whose SHA-256 `onnx_sha256` is in either format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -75,16 +99,39 @@ class Manifest(BaseModel):
     created: str
     beats_baseline: bool | None = None
     files: dict[_FileName, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
+    graphs: dict[GraphName, GraphFacts] = Field(default_factory=dict, exclude_if=operator.not_)
+
+    @model_validator(mode="after")
+    def _the_policy_is_told_once(self) -> Self:
+        if self.format_version == 1:
+            told = {} if self.graphs else {POLICY: self.onnx_sha256}
+        else:
+            told = {name: facts.sha256 for name, facts in self.graphs.items()}
+        if told.get(POLICY) != self.onnx_sha256:
+            raise ValueError(
+                f"graphs {', '.join(self.graphs) or 'none'} in format {self.format_version}: "
+                f"expected none in format 1, and '{POLICY}' of SHA-256 onnx_sha256 in format 2"
+            )
+        return self
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A verified artefact: its folder, manifest, layout and the bytes of its ONNX policy."""
+    """A verified artefact: its folder, manifest, layout and the bytes of its ONNX files.
+
+    model: of the policy in mode. others: of the further graphs, by name.
+    """
 
     folder: Path
     manifest: Manifest
     layout: LayerLayout
     model: bytes
+    others: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def graph_file(name: str) -> str:
+    """The file of an artefact's graph."""
+    return f"{name}.onnx"
 
 
 def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
@@ -111,7 +158,12 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
     model = _verified(folder / POLICY_FILE, manifest.onnx_sha256)
     for name, expected in manifest.files.items():
         _verified(folder / name, expected)
-    return Artefact(folder=folder, manifest=manifest, layout=expected_layout, model=model)
+    others = {
+        name: _verified(folder / graph_file(name), facts.sha256)
+        for name, facts in manifest.graphs.items()
+        if name != POLICY
+    }
+    return Artefact(folder, manifest, expected_layout, model, others)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -125,9 +177,10 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(fields, dict):
         raise ArtefactError(f"{path} holds no JSON object but a {type(fields).__name__}; {REMEDY}")
     version = fields.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise ArtefactError(
-            f"{path} has format version {version!r}, this version reads {FORMAT_VERSION}; {REMEDY}"
+            f"{path} has format version {version!r}, this version reads {known}; {REMEDY}"
         )
     try:
         return Manifest.model_validate(fields)

@@ -81,10 +81,13 @@ def categorical_uncertainty(log_p: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     p = log_p.exp()
     mean = p.mean(0)
     spread = p.std(0, correction=0)
-    # xlogy is 0 log 0 = 0, also for probabilities that round to 0.
-    entropy = -torch.xlogy(mean, mean).sum(-1)
-    within = -torch.xlogy(p, p).sum(-1).mean(0)
-    return mean, spread, entropy, (entropy - within).clamp(min=0.0)
+    log_mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+    # 0 log 0 = 0, also for probabilities that round to 0.
+    entropy = -(mean * log_mean).sum(-1)
+    # The mean of KL(sample || mean prediction): as the difference of two entropies it would
+    # be lost in their rounding where samples nearly agree.
+    apart = torch.where(p > 0.0, p * (log_p - log_mean), 0.0)
+    return mean, spread, entropy, apart.sum(-1).mean(0).clamp(min=0.0)
 
 
 def gaussian_uncertainty(means: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -168,18 +168,18 @@ class SequentialPolicy(Actor):
         """
         self._check(masks, memory)
         masks = self.legal(rows, masks)
-        decided = self._decide_all(rows, noise, masks)
+        decided = self._decide_all(self._from_row(rows), noise, masks)
         latents, actions, log_probs = ([step[part] for step in decided] for part in (1, 2, 3))
         return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
 
     def _decide_all(
-        self, rows: Tensor, noise: Tensor | None, masks: Tensor | None
+        self, from_row: Tensor, noise: Tensor | None, masks: Tensor | None
     ) -> list[tuple[Tensor, ...]]:
         """Of each agent in turn (what its first layer gave, latent, action, log_prob).
 
-        masks: of all that is legal, the rows' own columns included.
+        from_row: as `_from_row` gives it. masks: of all that is legal, the rows' own columns
+        included.
         """
-        from_row = self._from_row(rows)
         up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
         choices: list[Tensor] = []
         steps: list[tuple[Tensor, ...]] = []
@@ -212,9 +212,16 @@ class SequentialPolicy(Actor):
             )
         self._check(masks, None)
         masks = self.legal(rows, masks)
+        decided = self._decide_all(self._from_row(rows), None, masks)
+        return self._uncertainty_of(decided, self.bank, masks)
+
+    def _uncertainty_of(
+        self, decided: Sequence[tuple[Tensor, ...]], bank: MaskBank, masks: Tensor | None
+    ) -> Uncertainty:
+        """The uncertainty of what `_decide_all` decided in mode."""
         found = []
-        for k, (values, *_) in enumerate(self._decide_all(rows, None, masks)):
-            drop = [mask[:, k].unsqueeze(1) for mask in self.bank.all()]
+        for k, (values, *_) in enumerate(decided):
+            drop = [mask[:, k].unsqueeze(1) for mask in bank.all()]
             found.append(self._sampled(values, k, drop, masks))
         means, spreads, entropies, shared = zip(*found, strict=True)
         return Uncertainty(
@@ -243,7 +250,10 @@ class SequentialPolicy(Actor):
 
     def _from_row(self, rows: Tensor) -> Tensor:
         """What every agent's first layer makes of rows and messages, [N, agents, hidden]."""
-        features = self.reader(self._clip(rows))
+        return self._first(self.reader(self._clip(rows)))
+
+    def _first(self, features: Tensor) -> Tensor:
+        """What every agent's first layer makes of the reader's features."""
         values = torch.addmm(self.first_bias, features, self.row_weight * self.row_mask)
         first: Tensor = values.unflatten(1, (self.agents, -1))
         if self.messages is not None:
