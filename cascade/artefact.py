@@ -42,6 +42,13 @@ _Digest = Annotated[str, Field(pattern=_SHA256)]
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # never a path out of the folder
 
 
+def _absent(value: float | None) -> bool:
+    return value is None
+
+
+_Measured = Annotated[float | None, Field(ge=0.0, exclude_if=_absent)]
+
+
 class Parity(BaseModel):
     """How far the ONNX policy lies from the torch policy it was exported from.
 
@@ -56,8 +63,8 @@ class Parity(BaseModel):
     near_ties: int = Field(ge=0)
     max_abs_difference: float = Field(ge=0.0)
     max_abs_batch_difference: float = Field(ge=0.0)
-    max_abs_sampled_difference: float | None = Field(default=None, ge=0.0)
-    max_abs_uncertainty_difference: float | None = Field(default=None, ge=0.0)
+    max_abs_sampled_difference: _Measured = None
+    max_abs_uncertainty_difference: _Measured = None
 
 
 class GraphFacts(BaseModel):
@@ -104,10 +111,10 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _the_policy_is_told_once(self) -> Self:
         if self.format_version == 1:
-            told = {} if self.graphs else {POLICY: self.onnx_sha256}
+            fits = not self.graphs
         else:
-            told = {name: facts.sha256 for name, facts in self.graphs.items()}
-        if told.get(POLICY) != self.onnx_sha256:
+            fits = POLICY in self.graphs and self.graphs[POLICY].sha256 == self.onnx_sha256
+        if not fits:
             raise ValueError(
                 f"graphs {', '.join(self.graphs) or 'none'} in format {self.format_version}: "
                 f"expected none in format 1, and '{POLICY}' of SHA-256 onnx_sha256 in format 2"
@@ -126,7 +133,7 @@ class Artefact:
     manifest: Manifest
     layout: LayerLayout
     model: bytes
-    others: Mapping[str, bytes] = field(default_factory=dict)
+    others: Mapping[GraphName, bytes] = field(default_factory=dict)
 
 
 def graph_file(name: str) -> str:
@@ -158,7 +165,7 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
     model = _verified(folder / POLICY_FILE, manifest.onnx_sha256)
     for name, expected in manifest.files.items():
         _verified(folder / name, expected)
-    others = {
+    others: dict[GraphName, bytes] = {
         name: _verified(folder / graph_file(name), facts.sha256)
         for name, facts in manifest.graphs.items()
         if name != POLICY

@@ -77,9 +77,7 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ALONE
         try:
-            self.session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's exceptions share no base below Exception; each means a bad file here.
         except Exception as error:
             raise ArtefactError(
@@ -91,8 +89,7 @@ class Graph:
         expected = {**facts.inputs, **facts.outputs}
         if got != expected:
             raise ArtefactError(
-                f"{where} has inputs and outputs {got} (name: width), "
-                f"expected {expected}; {REMEDY}"
+                f"{where} has inputs and outputs {got} (name: width), expected {expected}; {REMEDY}"
             )
 
     def run(self, feeds: Mapping[str, Rows]) -> dict[str, Rows]:

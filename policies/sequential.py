@@ -247,12 +247,12 @@ class SequentialPolicy(Actor):
                     raw = raw + outputs[:, k, width : 2 * width]
                 mean, spread, entropy, shared = gaussian_uncertainty(means, self._log_sigma(raw))
             found.append((mean[:, :width], spread[:, :width], entropy, shared))
-        means, spreads, entropies, informations = zip(*found, strict=True)
+        parts = list(zip(*found, strict=True))
         return Uncertainty(
-            torch.cat(means, 1),
-            torch.cat(spreads, 1),
-            torch.stack(entropies, 1),
-            torch.stack(informations, 1),
+            torch.cat(parts[0], 1),
+            torch.cat(parts[1], 1),
+            torch.stack(parts[2], 1),
+            torch.stack(parts[3], 1),
         )
 
     def _penalty(self, masks: Tensor | None, like: Tensor) -> Tensor:
@@ -263,7 +263,8 @@ class SequentialPolicy(Actor):
         flags = torch.cat([masks, always, never], dim=1)[:, self.flag_places]
         minimum = torch.finfo(like.dtype).min
         penalty = torch.zeros_like(flags, dtype=like.dtype).masked_fill(~flags, minimum)
-        return penalty.unflatten(1, (self.agents, -1)).unsqueeze(-1)
+        by_agent: Tensor = penalty.unflatten(1, (self.agents, -1))
+        return by_agent.unsqueeze(-1)
 
     def _sampled(self, first: Tensor, bank: MaskBank, penalty: Tensor) -> Tensor:
         """Outputs [N, agents, outputs, samples] from the first layers' [agents, N, hidden]."""

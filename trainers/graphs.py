@@ -131,13 +131,13 @@ def trace(policy: TracedPolicy) -> onnx.ModelProto:
     """All outputs in one model, its weights inside and nothing about where it was made."""
     layout = policy.layout
     batch = torch.export.Dim("batch", min=1)
-    example = [torch.zeros(_EXAMPLE_ROWS, n) for n in (layout.row_width, layout.noise_width)]
+    rows, noise = (torch.zeros(_EXAMPLE_ROWS, n) for n in (layout.row_width, layout.noise_width))
     with torch.no_grad():
-        names = list(policy.outputs(*example, doubt=True))
+        names = list(policy.outputs(rows, noise, doubt=True))
         with _quiet():
             program = torch.onnx.export(
                 policy,
-                tuple(example),
+                (rows, noise),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[ROWS, NOISE],
