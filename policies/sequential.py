@@ -379,8 +379,7 @@ class SequentialPolicy(Actor):
         """
         self._check(masks, memory, begins)
         masks = self.legal(rows, masks)
-        chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
-        first = self._from_row(rows) + chosen.unflatten(1, (self.agents, -1))
+        first = self._first_given(rows, latent)
         outputs = self._outputs(first).to(rows.dtype)
         dropped = None
         if self.bank is not None and self.config.dropout.coefficient:
@@ -392,6 +391,22 @@ class SequentialPolicy(Actor):
             if dropped is not None:
                 auxiliary["dropout_loss"] = self._divergence(outputs.detach(), dropped, masks)
         return evaluated._replace(auxiliary=auxiliary)
+
+    def outputs_given(self, rows: Tensor, latent: Tensor) -> Tensor:
+        """Heads' outputs [N, agents, outputs], each agent's on the recorded choices before it.
+
+        rows [N, row_width]; latent [N, action_width] as `act` gave it. Logits or means, as they
+        are before anything is forbidden.
+        """
+        outputs = self._outputs(self._first_given(rows, latent))
+        by_agent: Tensor = outputs.unflatten(1, (self.agents, -1))
+        return by_agent
+
+    def _first_given(self, rows: Tensor, latent: Tensor) -> Tensor:
+        """What every agent's first layer makes of rows and recorded choices."""
+        chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
+        by_agent: Tensor = chosen.unflatten(1, (self.agents, -1))
+        return self._from_row(rows) + by_agent
 
     def _divergence(self, outputs: Tensor, dropped: Tensor, masks: Tensor | None) -> Tensor:
         """Weighted mean over agents of KL(without a mask || with it) [N] (Liang et al., 2021)."""
