@@ -4,8 +4,8 @@ One trace of the trained policy is cut into graphs by what is asked of it, since
 computes every node of a graph, whatever is fetched:
 
 - `policy`: rows -> the decision in mode, and what the regime encoder says where there is one.
-- `sampling`: rows and noise -> sampled actions. Apart, for the noise costs what it adds to
-  the hot path (CHANGELOG gives the measurement).
+- `sampling`: rows and noise -> sampled actions. Apart, for an input of noise would slow the
+  hot path (`bench cascade`: execution_sampling against execution_chain).
 - `uncertainty`: rows -> all that `policy` gives, and how far a bank of masks moves it;
   of policies with dropout alone.
 """

@@ -4,7 +4,8 @@ One row at a time on one thread, from the row's copy into the graph's input to t
 its output. Both run the same untrained network of the layer's default settings (time does not
 depend on weights), in turns, so that a machine that changes its pace does so for both.
 
-- execution: the five agents fused in one graph.
+- execution: the five agents fused in one graph; and the graph that samples, which stands
+  apart for what it costs more.
 - tactical: the layer's graph, of its three agents and the encoder that they share.
 - strategic: the graph of its four agents and both encoders with 1,000 masks of dropout, which
   gives decision, regimes and uncertainty. Masks come on top of the defaults, which have none.
@@ -28,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from cascade.artefact import POLICY, GraphName, load_artefact
-from cascade.graphs import ROWS, UNCERTAINTY
+from cascade.graphs import ROWS, SAMPLING, UNCERTAINTY
 from cascade.policy import OnnxPolicy
 from configs.train import load_train_config
 from experiments.bench.report import Figure, speed
@@ -51,13 +52,13 @@ _HIGH = 99
 class Timed:
     """One graph to be timed: its layer, what is set on top of the layer's defaults, its bound.
 
-    most_us: of the median.
+    most_us: of the median; None without a bound.
     """
 
     name: str
     layout: LayerLayout
     graph: GraphName
-    most_us: float
+    most_us: float | None = None
     told: tuple[str, ...] = ()
 
 
@@ -70,6 +71,7 @@ _STRATEGIC = Timed(
 )
 _TIMED = (
     Timed("execution_chain", EXECUTION, POLICY, 50.0),
+    Timed("execution_sampling", EXECUTION, SAMPLING),
     Timed("tactical_agent", TACTICAL, POLICY, 500.0),
     _STRATEGIC,
 )
@@ -119,7 +121,7 @@ def _figures(timed: Timed, sizes: CascadeSizes) -> list[Figure]:
         replace(median, ratio=ratio, target=timed.most_us, at_most=True, of_value=True),
         Figure(f"{timed.name}_p99_us", float(np.percentile(ours, _HIGH)), "us"),
     ]
-    if timed.layout is EXECUTION:
+    if timed.layout is EXECUTION and timed.graph == POLICY:
         name = f"{timed.name}_ratio_torch"
         found.append(Figure(name, ratio, "x", _EAGER, eager_p50, ratio, _CHAIN_RATIO))
     return found
@@ -157,9 +159,13 @@ def _eager(timed: Timed, policy: SequentialPolicy, row: NDArray[np.float32]) -> 
 
         return doubt
 
+    noise = None
+    if timed.graph == SAMPLING:
+        noise = torch.zeros(1, timed.layout.noise_width)
+
     def act() -> object:
         with torch.inference_mode():
-            return policy.act(rows, None)
+            return policy.act(rows, noise)
 
     return act
 
