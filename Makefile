@@ -84,7 +84,7 @@ market-report: | $(BIN)/python ## Write market-report.html: the simulated market
 mlflow-ui: | $(BIN)/python ## Show the runs in a browser: PORT=5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT) $(ARGS)
 
-bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs or mappo, ARGS=--json
+bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs, signals, mappo or cascade, ARGS=--json
 	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)
 
 wheel: | $(BIN)/python ## Build the wheel into dist/

@@ -1,4 +1,4 @@
-"""An exported policy on disk: a folder with `policy.onnx` and `manifest.json`.
+"""An exported policy on disk: a folder with `policy.onnx`, further graphs and `manifest.json`.
 
 What was trained elsewhere is read here with suspicion: every way in which the
 folder can be missing, damaged or foreign ends in one `ArtefactError`.
@@ -9,22 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from configs.errors import ArtefactError
 from signals.layout import LayerLayout
 
-FORMAT_VERSION = 1
-POLICY_FILE = "policy.onnx"
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # the first knew the graph in mode alone
 MANIFEST_FILE = "manifest.json"
 REGIME_MODEL_FILE = "regime_model.json"  # beside a strategic policy: its rows hold posteriors
-INPUT_ROWS = "rows"
-OUTPUT_ACTIONS = "actions"
-OUTPUT_PROBABILITIES = "probabilities"
+POLICY: Literal["policy"] = "policy"
+GraphName = Literal["policy", "sampling", "uncertainty"]
+POLICY_FILE = f"{POLICY}.onnx"
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_POLICY_BYTES = 1 << 30
 REMEDY = "export it again with `grandmodel train LAYER`"
@@ -34,11 +44,19 @@ _Digest = Annotated[str, Field(pattern=_SHA256)]
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # never a path out of the folder
 
 
+def _absent(value: float | None) -> bool:
+    return value is None
+
+
+_Measured = Annotated[float | None, Field(ge=0.0, exclude_if=_absent)]
+
+
 class Parity(BaseModel):
     """How far the ONNX policy lies from the torch policy it was exported from.
 
     `near_ties` counts rows left out of the comparison because two discrete
     choices were equally likely to within rounding, so that either is right.
+    The last two are None where there is no such graph.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -47,6 +65,18 @@ class Parity(BaseModel):
     near_ties: int = Field(ge=0)
     max_abs_difference: float = Field(ge=0.0)
     max_abs_batch_difference: float = Field(ge=0.0)
+    max_abs_sampled_difference: _Measured = None
+    max_abs_uncertainty_difference: _Measured = None
+
+
+class GraphFacts(BaseModel):
+    """One ONNX file of an artefact: its SHA-256, and the width of each input and output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: _Digest
+    inputs: dict[str, NonNegativeInt]
+    outputs: dict[str, NonNegativeInt]
 
 
 class TrainedOn(BaseModel):
@@ -83,7 +113,9 @@ class Manifest(BaseModel):
     `beats_baseline` is None where the policy was never compared. `files` are the SHA-256 of
     what lies beside the policy and is needed to compute its rows, by file name. `trained_on`
     is None where episodes come from no bars; `upstream` are the policies that it was trained
-    under, by layer, as the SHA-256 of their networks.
+    under, by layer, as the SHA-256 of their networks. `graphs` are the networks by name
+    (`cascade.graphs`), each in the file NAME.onnx; format 1 has none and one network,
+    `policy`, whose SHA-256 `onnx_sha256` is in either format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -106,16 +138,39 @@ class Manifest(BaseModel):
     files: dict[_FileName, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
     trained_on: TrainedOn | None = Field(default=None, exclude_if=operator.not_)
     upstream: dict[str, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
+    graphs: dict[GraphName, GraphFacts] = Field(default_factory=dict, exclude_if=operator.not_)
+
+    @model_validator(mode="after")
+    def _the_policy_is_told_once(self) -> Self:
+        if self.format_version == 1:
+            fits = not self.graphs
+        else:
+            fits = POLICY in self.graphs and self.graphs[POLICY].sha256 == self.onnx_sha256
+        if not fits:
+            raise ValueError(
+                f"graphs {', '.join(self.graphs) or 'none'} in format {self.format_version}: "
+                f"expected none in format 1, and '{POLICY}' of SHA-256 onnx_sha256 in format 2"
+            )
+        return self
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A verified artefact: its folder, manifest, layout and the bytes of its ONNX policy."""
+    """A verified artefact: its folder, manifest, layout and the bytes of its ONNX files.
+
+    model: of the policy in mode. others: of the further graphs, by name.
+    """
 
     folder: Path
     manifest: Manifest
     layout: LayerLayout
     model: bytes
+    others: Mapping[GraphName, bytes] = field(default_factory=dict)
+
+
+def graph_file(name: str) -> str:
+    """The file of an artefact's graph."""
+    return f"{name}.onnx"
 
 
 def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
@@ -142,7 +197,12 @@ def load_artefact(folder: Path, expected_layout: LayerLayout) -> Artefact:
     model = _verified(folder / POLICY_FILE, manifest.onnx_sha256)
     for name, expected in manifest.files.items():
         _verified(folder / name, expected)
-    return Artefact(folder=folder, manifest=manifest, layout=expected_layout, model=model)
+    others: dict[GraphName, bytes] = {
+        name: _verified(folder / graph_file(name), facts.sha256)
+        for name, facts in manifest.graphs.items()
+        if name != POLICY
+    }
+    return Artefact(folder, manifest, expected_layout, model, others)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -156,9 +216,10 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(fields, dict):
         raise ArtefactError(f"{path} holds no JSON object but a {type(fields).__name__}; {REMEDY}")
     version = fields.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise ArtefactError(
-            f"{path} has format version {version!r}, this version reads {FORMAT_VERSION}; {REMEDY}"
+            f"{path} has format version {version!r}, this version reads {known}; {REMEDY}"
         )
     try:
         return Manifest.model_validate(fields)

@@ -76,26 +76,36 @@ class Uncertainty(NamedTuple):
     information: Tensor
 
 
-def categorical_uncertainty(log_p: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(mean, spread [N, C], entropy, information [N]) of log probabilities [S, N, C]."""
-    p = log_p.exp()
-    mean = p.mean(0)
-    spread = p.std(0, correction=0)
-    entropy = -torch.xlogy(mean, mean).sum(-1)
-    # A finite logarithm, so that what has no chance counts 0; cheaper than xlogy on all samples.
-    finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)
-    within = -(p * finite).sum(-1).mean(0)
-    return mean, spread, entropy, (entropy - within).clamp(min=0.0)
+def categorical_uncertainty(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(mean, spread [..., C], entropy, information [...]) of logits [..., C, S].
+
+    What is not allowed is at the minimum (`policies.distributions.forbid`). Samples come
+    last, so that all that is done to a thousand of them runs along memory.
+    """
+    shifted = logits - logits.amax(-2, keepdim=True)
+    weight = shifted.exp()
+    total = weight.sum(-2, keepdim=True)
+    p = weight / total
+    mean = p.mean(-1, keepdim=True)
+    apart = p - mean
+    spread = (apart * apart).mean(-1).sqrt()
+    # 0 log 0 = 0, also for probabilities that round to 0.
+    log_mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+    entropy = -(mean * log_mean).sum((-2, -1))
+    # The mean of KL(sample || mean prediction): as the difference of two entropies it would
+    # be lost in their rounding where samples nearly agree.
+    divergence = (p * (shifted - log_mean)).sum(-2) - total.squeeze(-2).log()
+    return mean.squeeze(-1), spread, entropy, divergence.mean(-1).clamp(min=0.0)
 
 
 def gaussian_uncertainty(means: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(mean, spread [N, C], entropy, information [N]) of Gaussians' means [S, N, C] in logits.
+    """(mean, spread [..., C], entropy, information [...]) of Gaussians in logits.
 
-    mean and spread are of the actions, sigmoid of the means; log_sigma [S, N, C].
+    means, log_sigma: [..., C, S]. mean and spread are of the actions, sigmoid of the means.
     """
     actions = torch.sigmoid(means)
-    within = log_sigma.mean(0)
-    total = torch.exp(2.0 * log_sigma).mean(0) + means.var(0, correction=0)
+    within = log_sigma.mean(-1)
+    total = torch.exp(2.0 * log_sigma).mean(-1) + means.var(-1, correction=0)
     information = (0.5 * torch.log(total) - within).sum(-1).clamp(min=0.0)
     entropy = gaussian_entropy(within).sum(-1) + information
-    return actions.mean(0), actions.std(0, correction=0), entropy, information
+    return actions.mean(-1), actions.std(-1, correction=0), entropy, information

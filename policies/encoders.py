@@ -230,6 +230,7 @@ class RegimeEncoder(_PatchAttention):
         self.register_buffer("posterior", torch.tensor(places), persistent=False)
         self.coefficient, self.share = config.coefficient, config.share
         self.head = linear(config.model, len(places), 1.0, generator)
+        self.embedding = config.width  # numbers before what the head says
         self.width = config.width + len(places) + 1
 
     def _place(self, positions: Tensor) -> None:

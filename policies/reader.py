@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from configs.encoders import EncoderConfig
 from configs.errors import TrainingError
-from policies.encoders import Encoder, build_encoder
+from policies.encoders import Encoder, RegimeEncoder, build_encoder
 from signals.layout import LayerLayout, Window
 
 
@@ -77,6 +77,7 @@ class RowReader(nn.Module):
             self.register_buffer(f"columns_{number}", columns, persistent=False)
         widths = [self._encoder(k).width for k in range(len(self.parts))]
         ends = list(accumulate(widths, initial=len(kept)))
+        self._ends = ends
         self.width = ends[-1]
         for k, places in enumerate(flat):
             own = [np.searchsorted(kept, places)]
@@ -116,6 +117,19 @@ class RowReader(nn.Module):
             return rows
         embedded = [encoder(self.bars(rows, k)) for k, encoder in enumerate(self.encoders)]
         return torch.cat([rows.index_select(1, self.flat), *embedded], dim=1)
+
+    def regimes(self, features: Tensor) -> Tensor | None:
+        """What the first regime encoder says in `features`, as `forward` gave them.
+
+        [N, regimes + 1]: the probability of each regime of the bar to come, then the
+        confidence. None where no encoder is of that kind.
+        """
+        for number in range(len(self.parts)):
+            encoder = self._encoder(number)
+            if isinstance(encoder, RegimeEncoder):
+                start = self._ends[number] + encoder.embedding
+                return features[:, start : self._ends[number + 1]]
+        return None
 
     def losses(self, rows: Tensor) -> dict[str, Tensor]:
         """What encoders learn beside the policy, by name; see `Encoder.losses`."""

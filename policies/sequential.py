@@ -65,6 +65,7 @@ class SequentialPolicy(Actor):
     row_mask: Tensor
     choice_mask: Tensor
     choosers: Tensor
+    flag_places: Tensor
 
     def __init__(self, layout: LayerLayout, config: ActorConfig, seed: int = 0) -> None:
         super().__init__()
@@ -146,7 +147,18 @@ class SequentialPolicy(Actor):
             )
         if config.dropout.rate:
             self.bank = MaskBank([(self.agents, width) for width in hidden], config.dropout)
+        self.register_buffer("flag_places", self._flag_places(), persistent=False)
         self.register_buffer("choosers", torch.tensor(choosers, dtype=torch.long), persistent=False)
+
+    def _flag_places(self) -> Tensor:
+        """Of each agent's outputs, where its flag stands in (masks, always, never)."""
+        always, never = self.mask_width, self.mask_width + 1
+        places = torch.full((self.agents, self.table.outputs), always)
+        for k, columns in self.table.mask_slices.items():
+            width = columns.stop - columns.start
+            places[k] = never
+            places[k, :width] = torch.arange(columns.start, columns.stop)
+        return places.flatten()
 
     def _log_sigma(self, raw: Tensor) -> Tensor:
         return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
@@ -168,18 +180,18 @@ class SequentialPolicy(Actor):
         """
         self._check(masks, memory)
         masks = self.legal(rows, masks)
-        decided = self._decide_all(rows, noise, masks)
+        decided = self._decide_all(self._from_row(rows), noise, masks)
         latents, actions, log_probs = ([step[part] for step in decided] for part in (1, 2, 3))
         return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
 
     def _decide_all(
-        self, rows: Tensor, noise: Tensor | None, masks: Tensor | None
+        self, from_row: Tensor, noise: Tensor | None, masks: Tensor | None
     ) -> list[tuple[Tensor, ...]]:
         """Of each agent in turn (what its first layer gave, latent, action, log_prob).
 
-        masks: of all that is legal, the rows' own columns included.
+        from_row: as `_from_row` gives it. masks: of all that is legal, the rows' own columns
+        included.
         """
-        from_row = self._from_row(rows)
         up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
         choices: list[Tensor] = []
         steps: list[tuple[Tensor, ...]] = []
@@ -212,38 +224,71 @@ class SequentialPolicy(Actor):
             )
         self._check(masks, None)
         masks = self.legal(rows, masks)
+        decided = self._decide_all(self._from_row(rows), None, masks)
+        return self._uncertainty_of(decided, self.bank, masks)
+
+    def _uncertainty_of(
+        self, decided: Sequence[tuple[Tensor, ...]], bank: MaskBank, masks: Tensor | None
+    ) -> Uncertainty:
+        """The uncertainty of what `_decide_all` decided in mode."""
+        first = torch.stack([values for values, *_ in decided])
+        outputs = self._sampled(first, bank, self._penalty(masks, first))
+        logits = outputs if len(self.choosers) == self.agents else outputs[:, self.choosers]
+        choices = zip(*(part.unbind(1) for part in categorical_uncertainty(logits)), strict=True)
         found = []
-        for k, (values, *_) in enumerate(self._decide_all(rows, None, masks)):
-            drop = [mask[:, k].unsqueeze(1) for mask in self.bank.all()]
-            found.append(self._sampled(values, k, drop, masks))
-        means, spreads, entropies, shared = zip(*found, strict=True)
+        for k, agent in enumerate(self.layout.agents):
+            width = agent.encoded_width
+            if k in self.table.mask_slices:
+                mean, spread, entropy, shared = next(choices)
+            else:
+                means = outputs[:, k, :width]
+                raw = self.raw_sigma[self.table.gaussian_slice(k)].unsqueeze(1).expand_as(means)
+                if self.config.state_dependent_sigma:
+                    raw = raw + outputs[:, k, width : 2 * width]
+                mean, spread, entropy, shared = gaussian_uncertainty(means, self._log_sigma(raw))
+            found.append((mean[:, :width], spread[:, :width], entropy, shared))
+        parts = list(zip(*found, strict=True))
         return Uncertainty(
-            torch.cat(means, 1),
-            torch.cat(spreads, 1),
-            torch.stack(entropies, 1),
-            torch.stack(shared, 1),
+            torch.cat(parts[0], 1),
+            torch.cat(parts[1], 1),
+            torch.stack(parts[2], 1),
+            torch.stack(parts[3], 1),
         )
 
-    def _sampled(
-        self, values: Tensor, k: int, drop: Sequence[Tensor], masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Agent k's uncertainty from activations [N, hidden] and masks [samples, 1, hidden]."""
-        output = self._above(values, k, drop).unflatten(0, (-1, values.shape[0]))
-        width = self.layout.agents[k].encoded_width
-        if k in self.table.mask_slices:
-            logits = output[..., :width]
-            if masks is not None:
-                logits = forbid(logits, masks[:, self.table.mask_slices[k]].expand_as(logits))
-            return categorical_uncertainty(functional.log_softmax(logits, dim=-1))
-        means = output[..., :width]
-        raw = self.raw_sigma[self.table.gaussian_slice(k)].expand_as(means)
-        if self.config.state_dependent_sigma:
-            raw = raw + output[..., width : 2 * width]
-        return gaussian_uncertainty(means, self._log_sigma(raw))
+    def _penalty(self, masks: Tensor | None, like: Tensor) -> Tensor:
+        """[N or 1, agents, outputs, 1] to add to outputs: the minimum for what is no choice."""
+        if masks is None:
+            masks = torch.ones(1, self.mask_width, dtype=torch.bool, device=like.device)
+        always, never = torch.ones_like(masks[:, :1]), torch.zeros_like(masks[:, :1])
+        flags = torch.cat([masks, always, never], dim=1)[:, self.flag_places]
+        minimum = torch.finfo(like.dtype).min
+        penalty = torch.zeros_like(flags, dtype=like.dtype).masked_fill(~flags, minimum)
+        by_agent: Tensor = penalty.unflatten(1, (self.agents, -1))
+        return by_agent.unsqueeze(-1)
+
+    def _sampled(self, first: Tensor, bank: MaskBank, penalty: Tensor) -> Tensor:
+        """Outputs [N, agents, outputs, samples] from the first layers' [agents, N, hidden]."""
+        if bank.layers > 1 or self.superposition is not None:
+            sampled = []
+            for k, values in enumerate(first.unbind(0)):
+                drop = [mask[:, k].unsqueeze(1) for mask in bank.all()]
+                outputs = self._above(values, k, drop).unflatten(0, (-1, values.shape[0]))
+                sampled.append(outputs.permute(1, 2, 0))
+            return torch.stack(sampled, 1) + penalty
+        values = first
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            values = activate(torch.baddbmm(bias, values, weight), self.config.activation)
+        # (value x mask) @ weight = (value x weight) @ mask: few numbers times the bank itself.
+        weighted = values.transpose(0, 1).unsqueeze(2) * self.head_weight.transpose(1, 2)
+        (mask,) = bank.all()
+        return weighted @ mask.permute(1, 2, 0) + (self.head_bias.transpose(1, 2) + penalty)
 
     def _from_row(self, rows: Tensor) -> Tensor:
         """What every agent's first layer makes of rows and messages, [N, agents, hidden]."""
-        features = self.reader(self._clip(rows))
+        return self._first(self.reader(self._clip(rows)))
+
+    def _first(self, features: Tensor) -> Tensor:
+        """What every agent's first layer makes of the reader's features."""
         values = torch.addmm(self.first_bias, features, self.row_weight * self.row_mask)
         first: Tensor = values.unflatten(1, (self.agents, -1))
         if self.messages is not None:
@@ -334,8 +379,7 @@ class SequentialPolicy(Actor):
         """
         self._check(masks, memory, begins)
         masks = self.legal(rows, masks)
-        chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
-        first = self._from_row(rows) + chosen.unflatten(1, (self.agents, -1))
+        first = self._first_given(rows, latent)
         outputs = self._outputs(first).to(rows.dtype)
         dropped = None
         if self.bank is not None and self.config.dropout.coefficient:
@@ -347,6 +391,22 @@ class SequentialPolicy(Actor):
             if dropped is not None:
                 auxiliary["dropout_loss"] = self._divergence(outputs.detach(), dropped, masks)
         return evaluated._replace(auxiliary=auxiliary)
+
+    def outputs_given(self, rows: Tensor, latent: Tensor) -> Tensor:
+        """Heads' outputs [N, agents, outputs], each agent's on the recorded choices before it.
+
+        rows [N, row_width]; latent [N, action_width] as `act` gave it. Logits or means, as they
+        are before anything is forbidden.
+        """
+        outputs = self._outputs(self._first_given(rows, latent))
+        by_agent: Tensor = outputs.unflatten(1, (self.agents, -1))
+        return by_agent
+
+    def _first_given(self, rows: Tensor, latent: Tensor) -> Tensor:
+        """What every agent's first layer makes of rows and recorded choices."""
+        chosen = self.table.encode(latent) @ (self.choice_weight * self.choice_mask)
+        by_agent: Tensor = chosen.unflatten(1, (self.agents, -1))
+        return self._from_row(rows) + by_agent
 
     def _divergence(self, outputs: Tensor, dropped: Tensor, masks: Tensor | None) -> Tensor:
         """Weighted mean over agents of KL(without a mask || with it) [N] (Liang et al., 2021)."""

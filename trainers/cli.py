@@ -264,6 +264,25 @@ def decide(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or of the artefact in it.")],
+    agent: Annotated[str | None, typer.Option(help="The agent to explain; all by default.")] = None,
+    rows: Annotated[int, typer.Option(help="Decisions to look at.", min=2, max=4096)] = 64,
+    top: Annotated[int, typer.Option(help="Columns to show of each output.", min=1)] = 10,
+    output: Annotated[
+        Path | None, typer.Option(help="The plot; in the run's report by default.")
+    ] = None,
+) -> None:
+    """Say which columns a trained layer decides by: integrated gradients, agent by agent."""
+    _need("train", ("captum", "matplotlib"))
+    from rich.console import Console
+
+    from trainers.explain import ExplainRequest, run_explain
+
+    run_explain(ExplainRequest(run, agent, rows, top, output=output), Console())
+
+
+@app.command()
 def warm() -> None:
     """Compile every kernel once, so that no later command waits for it."""
     began = time.perf_counter()

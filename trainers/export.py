@@ -1,14 +1,12 @@
-"""A trained policy to an artefact: one fused ONNX graph and a manifest, proven equal to torch."""
+"""A trained policy to an artefact: fused ONNX graphs and a manifest, proven equal to torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,53 +20,39 @@ from torch import Tensor
 
 from cascade.artefact import (
     FORMAT_VERSION,
-    INPUT_ROWS,
     MANIFEST_FILE,
-    OUTPUT_ACTIONS,
-    OUTPUT_PROBABILITIES,
-    POLICY_FILE,
+    POLICY,
     Artefact,
+    GraphFacts,
+    GraphName,
     Manifest,
     Parity,
+    graph_file,
     load_artefact,
 )
-from cascade.policy import OnnxPolicy
+from cascade.graphs import (
+    ACTIONS,
+    PROBABILITIES,
+    REGIME_CONFIDENCE,
+    REGIMES,
+    SAMPLED_ACTIONS,
+    inputs_of,
+)
+from cascade.policy import Decision, OnnxPolicy
 from configs.errors import ArtefactError
 from policies.sequential import SequentialPolicy
 from signals.layout import LayerLayout
+from signals.noise import joint_noise
+from trainers.graphs import DOUBTS, TracedPolicy, to_onnx
 
-OPSET = 20
 PARITY_TOLERANCE = 1e-5  # of actions and probabilities, ONNX Runtime against torch
 BATCH_TOLERANCE = 1e-6  # of a row alone against the same row in a batch
 NEAR_TIE = 1e-5  # two choices this close in probability: rounding decides, both are right
 RANDOM_ROWS = 256
 RANDOM_ROW_SCALE = 2.0  # beyond the usual [-1, 1], so that clipping and saturation are met
 BATCH_ROWS = 64  # rows that are also run alone
-_EXAMPLE_ROWS = 2  # a batch of one would be taken for a constant
-
-
-class ModePolicy(SequentialPolicy):
-    """A sequential policy in mode whose forward also gives the discrete probabilities."""
-
-    def __init__(self, trained: SequentialPolicy) -> None:
-        super().__init__(trained.layout, trained.config)
-        self.load_state_dict(trained.state_dict())
-        self._probabilities: list[Tensor] = []
-        self.eval()
-
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """rows [N, R] -> actions [N, A], probabilities [N, choices of all discrete agents]."""
-        actions = self.act(rows, None).actions
-        seen, self._probabilities = self._probabilities, []
-        return actions, torch.cat([rows.new_zeros(rows.shape[0], 0), *seen], dim=1)
-
-    def _decide(
-        self, k: int, output: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        agent = self.layout.agents[k]
-        if agent.kind == "discrete":
-            self._probabilities.append(torch.softmax(output[:, : agent.encoded_width], dim=1))
-        return super()._decide(k, output, noise)
+LEAST_SPREAD = 1e-6  # of some agent's decision under masks; rounding alone gives less
+UNCERTAIN_ROWS = 16  # rows whose uncertainty is compared: each takes all masks
 
 
 def export_policy(
@@ -81,8 +65,9 @@ def export_policy(
 ) -> Manifest:
     """Write the artefact of `policy` to `folder`, whole or not at all.
 
-    The graph maps `rows` float32 [N, R] to `actions` [N, A] (mode: sigmoid of the
-    means, argmax as a number) and `probabilities` [N, choices of discrete agents].
+    Its graphs, by `cascade.graphs`: the decision in mode (sigmoid of the means, argmax as a
+    number) with all discrete agents' probabilities; samples for given noise; with dropout,
+    the decision and its uncertainty.
 
     Args:
         policy: trained on `layout`.
@@ -99,24 +84,37 @@ def export_policy(
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    mode = ModePolicy(policy).cpu()
-    model = to_onnx(mode, layout.row_width)
+    traced = TracedPolicy(policy).cpu()
+    models = to_onnx(traced)
+    facts = {
+        name: GraphFacts(
+            sha256=hashlib.sha256(model).hexdigest(),
+            inputs=inputs_of(layout, name),
+            outputs=traced.widths(name),
+        )
+        for name, model in models.items()
+    }
     fields = {
         **manifest_fields,
         "format_version": FORMAT_VERSION,
         "layer": layout.layer,
         "columns": layout.table(),
         "digest": layout.digest,
-        "onnx_sha256": hashlib.sha256(model).hexdigest(),
+        "onnx_sha256": facts[POLICY].sha256,
+        "graphs": facts,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     unchecked = Parity(rows=1, near_ties=0, max_abs_difference=0.0, max_abs_batch_difference=0.0)
     manifest = Manifest.model_validate({**fields, "parity": unchecked})
-    onnx = OnnxPolicy(Artefact(folder=folder, manifest=manifest, layout=layout, model=model))
-    checked = measure_parity(mode, onnx, _probe_rows(layout, rows))
+    others: dict[GraphName, bytes] = {
+        name: model for name, model in models.items() if name != POLICY
+    }
+    onnx = OnnxPolicy(Artefact(folder, manifest, layout, models[POLICY], others))
+    checked = measure_parity(traced, onnx, _probe_rows(layout, rows))
     manifest = manifest.model_copy(update={"parity": checked})
     with _whole_folder(folder) as temporary:
-        (temporary / POLICY_FILE).write_bytes(model)
+        for name, model in models.items():
+            (temporary / graph_file(name)).write_bytes(model)
         files = _written(companions or {}, temporary)
         manifest = manifest.model_copy(update={"files": files})
         text = json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False)
@@ -134,37 +132,7 @@ def _written(companions: Mapping[str, Callable[[Path], None]], folder: Path) -> 
     return digests
 
 
-def to_onnx(mode: ModePolicy, row_width: int) -> bytes:
-    """One ONNX file with its weights inside and nothing about where it was made."""
-    batch = torch.export.Dim("batch", min=1)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            mode,
-            (torch.zeros(_EXAMPLE_ROWS, row_width),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT_ROWS],
-            output_names=[OUTPUT_ACTIONS, OUTPUT_PROBABILITIES],
-            dynamic_shapes=({0: batch},),
-            verbose=False,
-        )
-    if program is None:
-        raise ArtefactError("torch.onnx.export gave no program; export again with PyTorch 2.13")
-    # Stack traces in the metadata would carry this machine's paths into the artefact.
-    for node in program.model.graph:
-        node.metadata_props.clear()
-    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
-        value.metadata_props.clear()
-    program.model.metadata_props.clear()
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / POLICY_FILE
-        program.save(path)
-        if len(list(Path(scratch).iterdir())) != 1:
-            raise ArtefactError("the exported policy has a data sidecar; expected one file")
-        return path.read_bytes()
-
-
-def measure_parity(mode: ModePolicy, onnx: OnnxPolicy, rows: NDArray[np.float32]) -> Parity:
+def measure_parity(traced: TracedPolicy, onnx: OnnxPolicy, rows: NDArray[np.float32]) -> Parity:
     """How far ONNX Runtime lies from torch on `rows`, and a batch from its rows alone.
 
     Rows where the two likeliest choices of a discrete agent differ by less than
@@ -172,36 +140,104 @@ def measure_parity(mode: ModePolicy, onnx: OnnxPolicy, rows: NDArray[np.float32]
     later agents make of it, may fall either way.
 
     Raises:
-        ArtefactError: beyond PARITY_TOLERANCE or BATCH_TOLERANCE.
+        ArtefactError: beyond PARITY_TOLERANCE or BATCH_TOLERANCE, or masks that move nothing.
     """
     with torch.no_grad():
-        actions, probabilities = (t.numpy() for t in mode(torch.from_numpy(rows)))
-    decided = onnx.decide(rows)
-    clear = ~_near_ties(onnx.layout, probabilities)
+        expected = _arrays(traced.outputs(torch.from_numpy(rows)))
+    clear = ~_near_ties(onnx.layout, expected[PROBABILITIES])
     alone = np.flatnonzero(clear)[:BATCH_ROWS]
     if alone.size == 0:
         raise ArtefactError(
             f"in each of {len(rows)} rows some agent finds two choices equally likely, so parity "
             "cannot be measured; pass rows on which the policy has learnt to choose"
         )
-    difference = max(
-        float(np.abs(decided.actions - actions)[clear].max(initial=0.0)),
-        float(np.abs(decided.probabilities - probabilities)[clear].max(initial=0.0)),
-    )
+    decided = onnx.decide(rows)
+    difference = _apart(_named(decided), expected, clear)
     single = np.concatenate([onnx.decide(rows[i : i + 1]).actions for i in alone])
-    batch_difference = float(np.abs(single - decided.actions[alone]).max(initial=0.0))
-    if difference > PARITY_TOLERANCE or batch_difference > BATCH_TOLERANCE:
-        raise ArtefactError(
-            f"the exported policy differs from torch by {difference:.2e} (at most "
-            f"{PARITY_TOLERANCE:.0e}) and a batch from its rows by {batch_difference:.2e} (at "
-            f"most {BATCH_TOLERANCE:.0e}); nothing was written"
-        )
-    return Parity(
+    parity = Parity(
         rows=len(rows),
         near_ties=int((~clear).sum()),
         max_abs_difference=difference,
-        max_abs_batch_difference=batch_difference,
+        max_abs_batch_difference=float(np.abs(single - decided.actions[alone]).max(initial=0.0)),
+        max_abs_sampled_difference=_sampled_apart(traced, onnx, rows),
+        max_abs_uncertainty_difference=_doubts_apart(traced, onnx, rows[alone]),
     )
+    _check(parity)
+    return parity
+
+
+def _check(parity: Parity) -> None:
+    for what, difference, tolerance in (
+        ("decision in mode from torch's", parity.max_abs_difference, PARITY_TOLERANCE),
+        ("decision for a batch from one row's", parity.max_abs_batch_difference, BATCH_TOLERANCE),
+        ("samples from torch's", parity.max_abs_sampled_difference, PARITY_TOLERANCE),
+        ("uncertainty from torch's", parity.max_abs_uncertainty_difference, PARITY_TOLERANCE),
+    ):
+        if difference is not None and difference > tolerance:
+            raise ArtefactError(
+                f"the exported policy's {what} differs by {difference:.2e} (at most "
+                f"{tolerance:.0e}); nothing was written"
+            )
+
+
+def _arrays(found: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def _named(decision: Decision) -> dict[str, NDArray[np.float32]]:
+    """A decision's arrays by the names of outputs."""
+    found = {ACTIONS: decision.actions, PROBABILITIES: decision.probabilities}
+    if decision.regimes is not None and decision.regime_confidence is not None:
+        found |= {
+            REGIMES: decision.regimes,
+            REGIME_CONFIDENCE: decision.regime_confidence[:, None],
+        }
+    return found
+
+
+def _apart(
+    found: Mapping[str, NDArray[np.float32]],
+    expected: Mapping[str, NDArray[np.float32]],
+    which: NDArray[np.bool_],
+) -> float:
+    """The largest difference in the rows `which`, over all that is found."""
+    return max(
+        float(np.abs(values - expected[name])[which].max(initial=0.0))
+        for name, values in found.items()
+    )
+
+
+def _sampled_apart(traced: TracedPolicy, onnx: OnnxPolicy, rows: NDArray[np.float32]) -> float:
+    """How far samples lie from torch's for the same noise, near ties left out."""
+    count = np.arange(len(rows))
+    noise = joint_noise(onnx.layout, count.astype(np.uint64), count)
+    with torch.no_grad():
+        found = traced.outputs(torch.from_numpy(rows), torch.from_numpy(noise))
+        clear = traced.clear_samples(NEAR_TIE).numpy()
+    expected = found[SAMPLED_ACTIONS].numpy()
+    return _apart({ACTIONS: onnx.sample(rows, noise)}, {ACTIONS: expected}, clear)
+
+
+def _doubts_apart(
+    traced: TracedPolicy, onnx: OnnxPolicy, rows: NDArray[np.float32]
+) -> float | None:
+    """How far the uncertainty of some rows lies from torch's; None of a policy without masks."""
+    if not onnx.doubts:
+        return None
+    rows = rows[:UNCERTAIN_ROWS]
+    with torch.no_grad():
+        expected = _arrays(traced.outputs(torch.from_numpy(rows), doubt=True))
+    doubt = onnx.doubt(rows)
+    parts = (doubt.mean, doubt.spread, doubt.entropy, doubt.information)
+    found = dict(zip(DOUBTS, parts, strict=True)) | _named(doubt.decision)
+    # No single agent must doubt: one that has learnt to be sure is no fault of the graph.
+    if doubt.spread.max(initial=0.0) <= LEAST_SPREAD:
+        raise ArtefactError(
+            f"no mask moves what any agent decides in {len(rows)} rows (spread at most "
+            f"{doubt.spread.max(initial=0.0):.0e}): the exported graph has lost its masks, or "
+            "the networks their units; nothing was written"
+        )
+    return _apart(found, expected, np.ones(len(rows), np.bool_))
 
 
 def _near_ties(layout: LayerLayout, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -244,17 +280,3 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
             os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch's exporter speaks of packages it does not find and of its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -50,6 +50,12 @@ def _mappo() -> list[Figure]:
     return [*found, *mappo_layers.figures()]
 
 
+def _cascade() -> list[Figure]:
+    from experiments.bench.cascade import figures
+
+    return figures()
+
+
 def _on_device(name: str, device: str) -> list[Figure]:
     if name != _DEVICE_BENCH:
         raise ConfigError(
@@ -68,6 +74,7 @@ BENCHES: Mapping[str, Bench] = {
     "envs": _envs,
     "signals": _signals,
     "mappo": _mappo,
+    "cascade": _cascade,
 }
 
 

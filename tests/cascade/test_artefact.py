@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -27,6 +28,53 @@ def test_a_whole_artefact_loads_and_decides(tmp_path: Path) -> None:
     np.testing.assert_allclose(decision.actions[:, 0], 1 / (1 + np.exp(-out[:, 0])), atol=1e-6)
     np.testing.assert_array_equal(decision.actions[:, 1], out[:, 1:].argmax(axis=1))
     np.testing.assert_allclose(decision.probabilities.sum(axis=1), 1.0, atol=1e-6)
+
+
+FACTS = {"sha256": "0" * 64, "inputs": {"rows": 4}, "outputs": {"actions": 2, "probabilities": 2}}
+
+
+def second_format(folder: Path, **changed: Any) -> Path:
+    """An artefact of format 2: the policy, and a second graph that only its name tells from it."""
+    model = small_model()
+    facts = {**FACTS, "sha256": hashlib.sha256(model).hexdigest()} | changed
+    graphs = {"policy": facts, "sampling": facts}
+    write_artefact(folder, model=model, format_version=2, graphs=graphs)
+    (folder / "sampling.onnx").write_bytes(model)
+    return folder
+
+
+def test_the_second_format_loads_and_decides(tmp_path: Path) -> None:
+    artefact = load_artefact(second_format(tmp_path / "a"), SMALL)
+    assert set(artefact.others) == {"sampling"}
+    rows = np.zeros((3, SMALL.row_width), np.float32)
+    first = OnnxPolicy(load_artefact(write_artefact(tmp_path / "b"), SMALL))
+    assert np.array_equal(OnnxPolicy(artefact).decide(rows).actions, first.decide(rows).actions)
+
+
+def test_the_first_format_says_what_it_lacks(tmp_path: Path) -> None:
+    policy = OnnxPolicy(load_artefact(write_artefact(tmp_path / "a"), SMALL))
+    rows = np.zeros((1, SMALL.row_width), np.float32)
+    with pytest.raises(ArtefactError, match="no graph 'sampling', only policy; export it again"):
+        policy.sample(rows, np.zeros((1, SMALL.noise_width), np.float32))
+
+
+def test_a_further_graph_is_verified_as_the_policy_is(tmp_path: Path) -> None:
+    folder = second_format(tmp_path / "a")
+    rows, noise = np.zeros((1, SMALL.row_width)), np.zeros((1, SMALL.noise_width))
+    with pytest.raises(ArtefactError, match=r"sampling.onnx has by its manifest inputs"):
+        OnnxPolicy(load_artefact(folder, SMALL)).sample(rows, noise)
+    (folder / "sampling.onnx").write_bytes(b"0")
+    with pytest.raises(ArtefactError, match=r"sampling.onnx is damaged"):
+        load_artefact(folder, SMALL)
+    (folder / "sampling.onnx").unlink()
+    with pytest.raises(ArtefactError, match=r"sampling.onnx is missing"):
+        load_artefact(folder, SMALL)
+
+
+def test_a_manifest_that_misstates_its_graph_is_refused(tmp_path: Path) -> None:
+    folder = second_format(tmp_path / "a", outputs={"actions": 3})
+    with pytest.raises(ArtefactError, match=r"policy.onnx has by its manifest .*'actions': 3"):
+        OnnxPolicy(load_artefact(folder, SMALL))
 
 
 @pytest.mark.parametrize("missing", [MANIFEST_FILE, POLICY_FILE])
@@ -78,7 +126,11 @@ def test_a_bad_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"format_version": 2}, "format version 2, this version reads 1"),
+        ({"format_version": 3}, "format version 3, this version reads 1 and 2"),
+        ({"format_version": 2}, "graphs none in format 2"),
+        ({"graphs": {"policy": FACTS}}, "graphs policy in format 1"),
+        ({"format_version": 2, "graphs": {"policy": FACTS}}, "of SHA-256 onnx_sha256"),
+        ({"format_version": 2, "graphs": {"other": FACTS}}, "graphs.other"),
         ({"layer": "other"}, "of layer 'other', expected layer 'toy'"),
         ({"env_id": "toy_v9"}, "trained in toy_v9, expected toy_v0"),
         ({"seed": "x"}, "seed"),

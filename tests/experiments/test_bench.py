@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def tiny_signals() -> list[Figure]:
     return figures(SignalSizes(bars=1200, repeats=1, reference_bars=2, updates=40, warm_up=700))
 
 
+def tiny_cascade() -> list[Figure]:
+    from experiments.bench.cascade import _TIMED, CascadeSizes, figures
+
+    small = replace(_TIMED[0], told=("mappo.policy.hidden=[4]",))
+    return figures(CascadeSizes(rounds=2, calls=3, eager_calls=2, lead=1, timed=(small,)))
+
+
 def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict[str, Any]:
     assert main([name, "--json"], {name: bench}) == 0
     out: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -106,6 +114,11 @@ def printed(capsys: pytest.CaptureFixture[str], name: str, bench: Bench) -> dict
                 "fvg_ratio_pandas",
                 "fvg_equal_pandas",
             ],
+        ),
+        (
+            "cascade",
+            tiny_cascade,
+            ["execution_chain_p50_us", "execution_chain_p99_us", "execution_chain_ratio_torch"],
         ),
     ],
 )

@@ -43,7 +43,8 @@ def test_the_bank_follows_from_its_seed_and_is_not_saved():
 
 
 def test_two_sure_samples_that_disagree_share_all_of_the_entropy():
-    sure = torch.tensor([[[0.0, -math.inf]], [[-math.inf, 0.0]]])
+    never = torch.finfo(torch.float32).min
+    sure = torch.tensor([[[0.0, never], [never, 0.0]]])  # [rows, choices, samples]
     mean, spread, entropy, information = categorical_uncertainty(sure)
     torch.testing.assert_close(mean, torch.tensor([[0.5, 0.5]]))
     torch.testing.assert_close(spread, torch.tensor([[0.5, 0.5]]))
@@ -52,23 +53,25 @@ def test_two_sure_samples_that_disagree_share_all_of_the_entropy():
 
 
 def test_samples_that_agree_share_none_of_it():
-    log_p = torch.log_softmax(torch.randn(1, 6, 4), -1).expand(50, -1, -1)
-    _, spread, entropy, information = categorical_uncertainty(log_p)
+    logits = torch.randn(6, 4)
+    _, spread, entropy, information = categorical_uncertainty(
+        logits.unsqueeze(-1).expand(-1, -1, 50)
+    )
     assert (spread < 1e-6).all() and (information < 1e-6).all()
-    torch.testing.assert_close(entropy, Categorical(logits=log_p[0]).entropy())
+    torch.testing.assert_close(entropy, Categorical(logits=logits).entropy())
 
 
 def test_gaussian_uncertainty_is_that_of_the_total_variance():
     generator = torch.Generator().manual_seed(0)
-    means = torch.randn(4_000, 1, 2, generator=generator) * torch.tensor([0.5, 2.0])
-    log_sigma = torch.full((4_000, 1, 2), math.log(0.3))
+    means = torch.randn(1, 2, 4_000, generator=generator) * torch.tensor([[0.5], [2.0]])
+    log_sigma = torch.full((1, 2, 4_000), math.log(0.3))
     mean, spread, entropy, information = gaussian_uncertainty(means, log_sigma)
-    total = (0.3**2 + means.var(0, correction=0)).sqrt()
+    total = (0.3**2 + means.var(-1, correction=0)).sqrt()
     torch.testing.assert_close(entropy, Normal(0.0, total).entropy().sum(-1))
     torch.testing.assert_close(information, torch.log(total / 0.3).sum(-1))
     actions = torch.sigmoid(means)
-    torch.testing.assert_close(mean, actions.mean(0))
-    torch.testing.assert_close(spread, actions.std(0, correction=0))
+    torch.testing.assert_close(mean, actions.mean(-1))
+    torch.testing.assert_close(spread, actions.std(-1, correction=0))
 
 
 def test_the_spread_is_above_zero_and_the_mean_near_the_mode():

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from cascade.artefact import load_artefact
-from cascade.policy import OnnxPolicy
 from configs.actors import ActorConfig, CommunicationConfig, DropoutConfig, MaskConfig
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig, MappoConfig
@@ -21,11 +17,9 @@ from policies.sequential import SequentialPolicy
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
-from tests.policies.windowed import ENCODERS, LAYOUT, policy_of, rows_of
+from tests.policies.windowed import ENCODERS, LAYOUT, rows_of
 from tests.trainers.team_envs import team_layout
-from tests.trainers.test_export import FIELDS
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
-from trainers.export import OPSET, PARITY_TOLERANCE, export_policy
 from trainers.mappo.plan import plan_training
 from trainers.mappo.sampler import Sampler
 from trainers.mappo.update import build_update
@@ -131,51 +125,6 @@ def test_the_same_seed_trains_the_same_weights() -> None:
 
     first, second = trained(), trained()
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["encoders", "everything"])
-def test_what_was_exported_equals_torch(options: dict[str, Any], tmp_path: Path) -> None:
-    policy = policy_of(**options)
-    rows, fields = rows_of(40).numpy(), FIELDS | {"env_id": LAYOUT.env_id}
-    manifest = export_policy(policy, LAYOUT, tmp_path / "artefact", fields, rows)
-    assert manifest.parity.max_abs_difference <= PARITY_TOLERANCE
-    decided = OnnxPolicy(load_artefact(tmp_path / "artefact", LAYOUT)).decide(rows)
-    with torch.no_grad():
-        log_prob = policy.act(torch.from_numpy(rows), None).log_prob.numpy()
-    likeliest = decided.probabilities.reshape(len(rows), 3, 3).max(-1)
-    np.testing.assert_allclose(np.log(likeliest), log_prob, atol=1e-4)
-
-
-class _Sampled(torch.nn.Module):
-    def __init__(self, policy: SequentialPolicy) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.policy.uncertainty(rows))
-
-
-@pytest.mark.slow
-def test_uncertainty_is_the_same_in_the_exported_graph() -> None:
-    policy = policy_of(**(EVERYTHING | {"dropout": DropoutConfig(rate=0.2, samples=100)})).eval()
-    with torch.no_grad():
-        program = torch.onnx.export(
-            _Sampled(policy).eval(),
-            (rows_of(2),),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            verbose=False,
-        )
-        expected = policy.uncertainty(rows_of(7))
-    assert program is not None
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
-    name = session.get_inputs()[0].name
-    found = session.run(None, {name: rows_of(7).numpy()})
-    for ours, theirs in zip(expected, found, strict=True):
-        np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-5)
-    assert (found[1] > 1e-3).all()  # ONNX Runtime has not thrown the masks away
 
 
 @pytest.mark.parametrize(("layer", "layout"), [("strategic", STRATEGIC), ("tactical", TACTICAL)])
