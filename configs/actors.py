@@ -79,6 +79,8 @@ class ActorConfig(Config):
 
     Of actors that decide in sequence alone:
     encoders: one for each window of the layout, in its order; none leaves all windows flat.
+    conditioned: whether an agent reads what those before it chose in the same step, where its
+        layout lets it; without, all decide at once.
     states: basis states that categorical heads superpose; 1 is a plain head.
     communication, dropout: see there.
     """
@@ -98,6 +100,7 @@ class ActorConfig(Config):
     layer_norm: bool = False
     network: str | None = None
     encoders: tuple[EncoderConfig, ...] = ()
+    conditioned: bool = True
     states: PositiveInt = 1
     communication: CommunicationConfig = CommunicationConfig()
     dropout: DropoutConfig = DropoutConfig()

@@ -94,7 +94,8 @@ class SequentialPolicy(Actor):
         row_weight, choice_weight = torch.zeros_like(row_mask), torch.zeros_like(choice_mask)
         for k in range(self.agents):
             seen = torch.from_numpy(self.reader.seen(k))
-            before = layout.noise_slice(k).start if layout.agents[k].follows else 0
+            follows = self.config.conditioned and layout.agents[k].follows
+            before = layout.noise_slice(k).start if follows else 0
             weight = orthogonal(len(seen) + before, width, gain, generator)
             row_mask[seen, k] = 1.0
             choice_mask[:before, k] = 1.0

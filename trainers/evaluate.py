@@ -163,7 +163,7 @@ def evaluate(
     rivals = _rivals(policies, candidate, baselines)
     anchors = _known(reference, policies) or [n for n in rivals if "twap" in n.lower()] or rivals
     started = time.perf_counter()
-    match = _Match(make_env, policies, config, objective)
+    match = Match(make_env, policies, config, objective)
     precise = False
     while not precise and match.parents < config.max_parents:
         match.play_batch()
@@ -174,8 +174,8 @@ def evaluate(
     return _report(match, candidate, rivals, config, precise, time.perf_counter() - started)
 
 
-class _Match:
-    """The episodes played so far, the same ones by every policy."""
+class Match:
+    """The episodes played so far, the same ones by every policy; arguments as of `evaluate`."""
 
     def __init__(
         self,
@@ -276,7 +276,7 @@ def _known(names: Sequence[str] | None, policies: Mapping[str, Actor]) -> list[s
     return list(names or ())
 
 
-def _paired(match: _Match, candidate: str, other: str, config: EvaluationConfig) -> PairedResult:
+def _paired(match: Match, candidate: str, other: str, config: EvaluationConfig) -> PairedResult:
     return paired(
         match.objectives(candidate),
         match.objectives(other),
@@ -288,7 +288,7 @@ def _paired(match: _Match, candidate: str, other: str, config: EvaluationConfig)
 
 
 def _precise(
-    match: _Match,
+    match: Match,
     candidate: str,
     rivals: Sequence[str],
     anchors: Sequence[str],
@@ -302,7 +302,7 @@ def _precise(
 
 
 def _report(
-    match: _Match,
+    match: Match,
     candidate: str,
     rivals: Sequence[str],
     config: EvaluationConfig,

@@ -42,7 +42,14 @@ def batch(count: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"state_dependent_sigma": True}, {"activation": "relu"}, {"hidden": (8,)}]
+    "changes",
+    [
+        {},
+        {"state_dependent_sigma": True},
+        {"activation": "relu"},
+        {"hidden": (8,)},
+        {"conditioned": False},
+    ],
 )
 def test_act_and_evaluate_agree(changes: dict[str, object]):
     policy = policy_of(**changes)
@@ -131,6 +138,19 @@ def test_later_agents_react_to_what_was_chosen_not_to_what_was_meant():
     first, second = policy.act(rows, noise), policy.act(rows, other)
     follower = LAYOUT.action_slice(FOLLOWER)
     assert (first.actions[:, follower] != second.actions[:, follower]).all()
+
+
+def test_agents_that_are_not_conditioned_decide_at_once():
+    policy = policy_of(conditioned=False)
+    rows, noise = batch(6)
+    for agent in range(len(LAYOUT.agents)):
+        other = noise.clone()
+        other[:, LAYOUT.noise_slice(agent)] += 2.0
+        moved = policy.act(rows, noise).actions != policy.act(rows, other).actions
+        rest = torch.ones(LAYOUT.action_width, dtype=torch.bool)
+        rest[LAYOUT.action_slice(agent)] = False
+        assert not moved[:, rest].any()
+    assert not policy.choice_mask.any()
 
 
 def test_the_supervised_component_has_no_noise_and_no_policy_gradient():

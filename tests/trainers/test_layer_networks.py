@@ -155,6 +155,7 @@ def test_what_cannot_be_planned_is_explained() -> None:
         ({"encoders": ENCODERS}, r"encoders \(expected none\)"),
         ({"dropout": DropoutConfig(rate=0.1)}, r"dropout.rate=0.1"),
         ({"communication": CommunicationConfig(rounds=1)}, r"communication.rounds=1"),
+        ({"conditioned": False}, r"conditioned=false"),
     ):
         with pytest.raises(TrainingError, match=message):
             plan_training(team, MappoConfig(policy=ActorConfig(**options)))

@@ -372,6 +372,8 @@ def _sequential_alone(config: ActorConfig) -> str:
     found = []
     if config.encoders:
         found.append("encoders (expected none)")
+    if not config.conditioned:
+        found.append("conditioned=false (expected true; leave sharing=sequential out instead)")
     if config.states > 1:
         found.append(f"states={config.states} (expected 1)")
     if config.communication.rounds:

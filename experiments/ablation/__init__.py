@@ -1,0 +1,1 @@
+"""What parts of the policies' networks buy: paired trainings, part by part."""

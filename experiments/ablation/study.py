@@ -1,0 +1,133 @@
+"""One training of the study: trained, played on the study's episodes, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import TrainingError
+from configs.train import LayerTraining
+from experiments.ablation.settings import AblationConfig, training
+from experiments.bench.report import machine
+from trainers.evaluate import Match
+from trainers.layers import LAYERS
+from trainers.mappo.checkpoint import latest_checkpoint
+from trainers.progress import TrainingProgress
+from trainers.provenance import commit, versions
+from trainers.report import replace
+from trainers.session import torch_threads
+from trainers.torch_actor import TorchActor
+from trainers.train import TrainResult, train
+
+RESULT_FILE = "result.json"
+_POLICY = "policy"
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What one training came to.
+
+    values: the layer's objective of every episode, the same episodes for all arms and seeds.
+    config: of the training, as plain data.
+    """
+
+    layer: str
+    arm: str
+    seed: int
+    env_steps: int
+    minutes: float
+    values: tuple[float, ...]
+    config: dict[str, Any]
+    made: dict[str, Any]
+
+    @property
+    def mean(self) -> float:
+        """Of the objective over episodes."""
+        return float(np.mean(self.values))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:
+        """What `asdict` gave."""
+        return cls(**{**data, "values": tuple(data["values"])})
+
+
+def seed_result(study: AblationConfig, layer: str, arm: str, seed: int, path: Path) -> SeedResult:
+    """The result of one training: as it is kept in `path`, or trained for, from where it stopped.
+
+    Raises:
+        TrainingError: `path` holds a training by other settings, or training failed.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
+    """
+    config = training(study, layer, arm, seed)
+    kept = kept_result(path)
+    if kept is not None:
+        if kept.config != config.model_dump(mode="json"):
+            raise TrainingError(
+                f"{path} holds a training by other settings (of the study's file, or of the "
+                "layer's): remove it, or choose another --output"
+            )
+        return kept
+    result = _train(config, f"{layer}, {arm}, seed {seed}", path)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    at = commit()
+    found = SeedResult(
+        layer=layer,
+        arm=arm,
+        seed=seed,
+        env_steps=result.env_steps,
+        minutes=result.minutes,
+        values=_played(config, result),
+        config=config.model_dump(mode="json"),
+        made={
+            "commit": f"{at.name}-dirty" if at.dirty else at.name,
+            "machine": machine(),
+            "versions": versions(),
+        },
+    )
+    replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
+    return found
+
+
+def kept_result(path: Path) -> SeedResult | None:
+    """The finished result in a training's folder; None where there is none.
+
+    Raises:
+        TrainingError: the file cannot be read.
+    """
+    file = path / RESULT_FILE
+    if not file.is_file():
+        return None
+    try:
+        return SeedResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{file} cannot be read ({type(error).__name__}: {error}); remove {path} to train anew"
+        ) from error
+
+
+def _train(config: LayerTraining, title: str, path: Path) -> TrainResult:
+    layer = LAYERS[config.layer]
+    resume = latest_checkpoint(path) is not None
+    told = {"config": config.env.model_dump(mode="json")}
+    with TrainingProgress(layer.shown, title=title) as shown:
+        return train(config.mappo, layer.make, told, path, resume=resume, on_iteration=shown.update)
+
+
+def _played(config: LayerTraining, result: TrainResult) -> tuple[float, ...]:
+    """The layer's objective of every episode of the study, by the policy's mode."""
+    layer, told = LAYERS[config.layer], config.evaluation
+
+    def make(count: int) -> Any:
+        return layer.judging_env(count, config.seed, config.env)
+
+    match = Match(make, {_POLICY: TorchActor(result.policy)}, told, layer.objective)
+    with torch_threads(config.mappo.torch_threads):
+        while match.parents < told.min_parents:
+            match.play_batch()
+    return tuple(match.objectives(_POLICY).tolist())
