@@ -11,22 +11,19 @@ not done yet is paired all the same.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from configs.errors import EXIT_CODE, GrandmodelError
+from experiments import studies
 from experiments.ablation.results import LayerResult, layer_result, table, write
 from experiments.ablation.settings import SEEDS, ablation, layers_named
 from experiments.ablation.study import kept_result, seed_result
 
 ALL = "all"
-OUTPUT = "runs/ablation"
 PUBLISHED = Path(__file__).parent.parent / "results" / "ablation"
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def run(given: argparse.Namespace) -> list[LayerResult]:
@@ -60,49 +57,24 @@ def _folder(given: argparse.Namespace, layer: str, arm: str, seed: int) -> Path:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m experiments.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    out.add_argument("layer", nargs="?", default=ALL, help=f"a layer, or {ALL}")
-    out.add_argument("--seeds", type=_positive, default=SEEDS, help="0 to this less one")
-    out.add_argument("--output", default=OUTPUT, help="where runs and results go")
-    out.add_argument(
-        "--publish", action="store_true", help=f"write the results to {PUBLISHED.name}/, too"
-    )
-    out.add_argument("--json", action="store_true", help="one JSON object, for machines")
+    out = studies.parser("experiments.ablation", __doc__, "layer", tuple(ablation().layers), ALL)
+    out.add_argument("--seeds", type=studies.positive, default=SEEDS, help="0 to this less one")
     return out
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {value}, expected 1 at least")
-    return value
+def _write(results: Sequence[LayerResult], folder: Path) -> None:
+    for found in results:
+        write(found, folder)
+
+
+def _show(results: Sequence[LayerResult]) -> None:
+    for found in results:
+        Console().print(table(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        results = run(given)
-        for found in results:
-            write(found, Path(given.output))
-            if given.publish:
-                write(found, PUBLISHED)
-    except GrandmodelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
-    if given.json:
-        print(json.dumps([found.as_dict() for found in results], indent=2))
-    else:
-        for found in results:
-            Console().print(table(found))
-    return 0
+    return studies.conclude(parser().parse_args(arguments), run, _write, PUBLISHED, _show)
 
 
 if __name__ == "__main__":

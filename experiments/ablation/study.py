@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,19 +11,16 @@ import numpy as np
 
 from configs.errors import TrainingError
 from configs.train import LayerTraining
+from experiments import studies
 from experiments.ablation.settings import AblationConfig, training
-from experiments.bench.report import machine
 from trainers.evaluate import Match
 from trainers.layers import LAYERS
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.progress import TrainingProgress
-from trainers.provenance import commit, versions
-from trainers.report import replace
 from trainers.session import torch_threads
 from trainers.torch_actor import TorchActor
 from trainers.train import TrainResult, train
 
-RESULT_FILE = "result.json"
 _POLICY = "policy"
 
 
@@ -75,7 +71,6 @@ def seed_result(study: AblationConfig, layer: str, arm: str, seed: int, path: Pa
     result = _train(config, f"{layer}, {arm}, seed {seed}", path)
     if result.interrupted:
         raise KeyboardInterrupt
-    at = commit()
     found = SeedResult(
         layer=layer,
         arm=arm,
@@ -84,31 +79,19 @@ def seed_result(study: AblationConfig, layer: str, arm: str, seed: int, path: Pa
         minutes=result.minutes,
         values=_played(config, result),
         config=config.model_dump(mode="json"),
-        made={
-            "commit": f"{at.name}-dirty" if at.dirty else at.name,
-            "machine": machine(),
-            "versions": versions(),
-        },
+        made=studies.made(),
     )
-    replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
+    studies.keep(path, asdict(found))
     return found
 
 
 def kept_result(path: Path) -> SeedResult | None:
-    """The finished result in a training's folder; None where there is none.
+    """The finished result in a seed's folder; None where there is none.
 
     Raises:
         TrainingError: the file cannot be read.
     """
-    file = path / RESULT_FILE
-    if not file.is_file():
-        return None
-    try:
-        return SeedResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{file} cannot be read ({type(error).__name__}: {error}); remove {path} to train anew"
-        ) from error
+    return studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
 
 
 def _train(config: LayerTraining, title: str, path: Path) -> TrainResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 from configs.analytic import AnalyticConfig
 from configs.errors import TrainingError
+from experiments import studies
 from experiments.analytic.playing import Floats, Played, Share, play, share_of
 from experiments.analytic.policies import Decides, GreedyPolicy, TablePolicy, best, rules_of
 from experiments.analytic.settings import (
@@ -23,17 +23,13 @@ from experiments.analytic.settings import (
     StudyConfig,
 )
 from experiments.analytic.strategic import StrategicJudge
-from experiments.bench.report import machine
 from market.analytic.optimum import Solution, problem_of, solve
 from market.analytic.terms import BP
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.progress import TrainingProgress
-from trainers.provenance import commit, versions
-from trainers.report import replace
 from trainers.train import TrainResult, train
 
 MAKE, MAKE_STRATEGIC = "envs.analytic:make_batched", "envs.strategic:make_batched"
-RESULT_FILE = "result.json"
 UTILITY, TURNOVER = "steady_utility_bp", "turnover"
 _SHOWN = (("utility_bp", "utility, bp", "{:.2f}"), (TURNOVER, "turnover", "{:.3f}"))
 _SHOWN_STRATEGIC = (("return_bp", "return, bp", "{:.2f}"), (TURNOVER, "turnover", "{:.3f}"))
@@ -181,7 +177,7 @@ def seed_result(task: str, config: Study, path: Path, force: bool = False) -> Se
     if result.interrupted:
         raise KeyboardInterrupt
     found = _result(task, config, result)
-    replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
+    studies.keep(path, asdict(found))
     return found
 
 
@@ -191,25 +187,17 @@ def kept_result(path: Path) -> SeedResult | None:
     Raises:
         TrainingError: the file cannot be read.
     """
-    file = path / RESULT_FILE
-    if not file.is_file():
-        return None
-    try:
-        return SeedResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{file} cannot be read ({type(error).__name__}: {error}); add --force to train anew"
-        ) from error
+    return studies.kept(path, SeedResult.from_dict, "add --force to train anew")
 
 
 def _forget(path: Path) -> None:
     """Remove a training of ours, and nothing else."""
-    if (path / RESULT_FILE).is_file() or latest_checkpoint(path) is not None:
+    if (path / studies.RESULT_FILE).is_file() or latest_checkpoint(path) is not None:
         shutil.rmtree(path)
     elif path.exists():
         raise TrainingError(
-            f"{path} is no training of this study ({RESULT_FILE} and checkpoints are missing): "
-            "move it away, or choose another --output"
+            f"{path} is no training of this study ({studies.RESULT_FILE} and checkpoints are "
+            "missing): move it away, or choose another --output"
         )
 
 
@@ -228,7 +216,6 @@ def _train(task: str, config: Study, path: Path) -> TrainResult:
 def _result(task: str, config: Study, result: TrainResult) -> SeedResult:
     judge = judge_of(task, config)
     played = judge.play(GreedyPolicy(result.policy))
-    at = commit()
     return SeedResult(
         task=task,
         seed=config.mappo.seed,
@@ -241,10 +228,6 @@ def _result(task: str, config: Study, result: TrainResult) -> SeedResult:
         turnover=played.mean(TURNOVER),
         rules=judge.rules(),
         config=config.model_dump(mode="json"),
-        made={
-            "commit": f"{at.name}-dirty" if at.dirty else at.name,
-            "machine": machine(),
-            "versions": versions(),
-        },
+        made=studies.made(),
         details=judge.details(played),
     )

@@ -10,21 +10,18 @@ command again, until all is done. Needs mpe2 (the extra `dev`).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from configs.errors import EXIT_CODE, GrandmodelError
+from experiments import studies
 from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, verdicts, write
 from experiments.mpe.settings import ALL, SEEDS, TASKS, settings, tasks_named
 from experiments.mpe.study import kept_result, seed_result
 
-OUTPUT = "runs/mpe"
 PUBLISHED = Path(__file__).parent.parent / "results" / "mpe"
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def run(given: argparse.Namespace) -> list[TaskResult]:
@@ -63,53 +60,23 @@ def keep(results: Sequence[TaskResult], folder: Path) -> list[Path]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m experiments.mpe",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    out.add_argument("task", nargs="?", default=ALL, help=f"{', '.join(TASKS)} or {ALL}")
-    out.add_argument("--seeds", type=_positive, default=SEEDS, help="0 to this less one")
+    out = studies.parser("experiments.mpe", __doc__, "task", TASKS, ALL)
+    out.add_argument("--seeds", type=studies.positive, default=SEEDS, help="0 to this less one")
     out.add_argument("--only", type=int, help="train this seed alone, such as beside another")
     out.add_argument("--frames", type=int, help="of each training; by default the files'")
     out.add_argument("--episodes", type=int, help="greedy ones after it; by default the files'")
-    out.add_argument("--output", default=OUTPUT, help="where runs and results go")
     out.add_argument("--force", action="store_true", help="train finished seeds anew")
-    out.add_argument(
-        "--publish", action="store_true", help=f"write the results to {PUBLISHED.name}/, too"
-    )
-    out.add_argument("--json", action="store_true", help="one JSON object, for machines")
     return out
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {value}, expected 1 at least")
-    return value
+def _show(results: Sequence[TaskResult]) -> None:
+    Console().print(table(results))
+    print(*verdicts(results), sep="\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        results = run(given)
-        if results:
-            keep(results, Path(given.output))
-            if given.publish:
-                keep(results, PUBLISHED)
-    except GrandmodelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    except KeyboardInterrupt:
-        print("stopped; the same command (without --force) goes on from there", file=sys.stderr)
-        return INTERRUPTED
-    if given.json:
-        print(json.dumps([found.as_dict() for found in results], indent=2))
-    else:
-        Console().print(table(results))
-        print(*verdicts(results), sep="\n")
-    return 0
+    return studies.conclude(parser().parse_args(arguments), run, keep, PUBLISHED, _show)
 
 
 if __name__ == "__main__":

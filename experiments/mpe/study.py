@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +11,16 @@ from typing import Any
 from configs.errors import TrainingError
 from configs.loading import load_config
 from configs.team import TeamConfig
-from experiments.bench.report import machine
+from experiments import studies
 from experiments.mpe.pace import Pace, PaceMeter
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
 from trainers.progress import TrainingProgress
-from trainers.provenance import commit, versions
 from trainers.recording import RunRecorder
-from trainers.report import replace
 from trainers.runs import CONFIG_FILE, RUN_FILE, RunFolder, new_run, resumed_run
 from trainers.team_commands import TeamResult, compare
 from trainers.train import IterationReport, TrainResult, train
 
-RESULT_FILE = "result.json"
 _SHOWN = (("return", "return", "{:.2f}"),)
 _DIGITS = 4  # of the curve's numbers: the file is kept with the code
 
@@ -82,7 +78,7 @@ def seed_result(task: str, config: TeamConfig, path: Path, force: bool = False) 
     if result.interrupted:
         raise KeyboardInterrupt
     found = _result(task, config, folder, result)
-    replace(path / RESULT_FILE, (json.dumps(found.as_dict()) + "\n").encode())
+    studies.keep(path, found.as_dict())
     folder.finish()
     return found
 
@@ -93,15 +89,7 @@ def kept_result(path: Path) -> SeedResult | None:
     Raises:
         TrainingError: the file cannot be read.
     """
-    file = path / RESULT_FILE
-    if not file.is_file():
-        return None
-    try:
-        return SeedResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{file} cannot be read ({type(error).__name__}: {error}); add --force to train anew"
-        ) from error
+    return studies.kept(path, SeedResult.from_dict, "add --force to train anew")
 
 
 def _forget(path: Path) -> None:
@@ -160,7 +148,6 @@ def _train(task: str, config: TeamConfig, folder: RunFolder) -> TrainResult:
 
 def _result(task: str, config: TeamConfig, folder: RunFolder, result: TrainResult) -> SeedResult:
     played = _play(config, result)
-    at = commit()
     return SeedResult(
         task=task,
         seed=config.seed,
@@ -172,11 +159,7 @@ def _result(task: str, config: TeamConfig, folder: RunFolder, result: TrainResul
         played=asdict(played),
         curve=_curve(folder.history),
         config=config.model_dump(mode="json"),
-        made={
-            "commit": f"{at.name}-dirty" if at.dirty else at.name,
-            "machine": machine(),
-            "versions": versions(),
-        },
+        made=studies.made(),
     )
 
 

@@ -14,7 +14,8 @@ from configs.errors import RegistryError, TrainingError
 from experiments.ablation import __main__ as command
 from experiments.ablation.results import LayerResult, table, write
 from experiments.ablation.settings import PLAIN, ablation, layers_named, training
-from experiments.ablation.study import RESULT_FILE, SeedResult, kept_result, seed_result
+from experiments.ablation.study import SeedResult, kept_result, seed_result
+from experiments.studies import RESULT_FILE
 
 STUDY = ablation()
 

@@ -17,6 +17,7 @@ from experiments.mpe.pace import Pace, PaceMeter, RawEnvironment
 from experiments.mpe.results import PLOT_FILE, TaskResult, read, table, verdicts
 from experiments.mpe.settings import TASKS, settings, tasks_named
 from experiments.mpe.study import SeedResult
+from experiments.studies import INTERRUPTED
 from trainers.mappo.config import MAPPOConfig
 from trainers.progress import TrainingProgress
 from trainers.train import IterationReport
@@ -141,7 +142,7 @@ def test_a_stopped_study_goes_on_to_the_same_result(
 
     with monkeypatch.context() as patched:
         patched.setattr(TrainingProgress, "update", stop_after_two)
-        assert command.main(arguments(tmp_path, 3)) == command.INTERRUPTED
+        assert command.main(arguments(tmp_path, 3)) == INTERRUPTED
     assert read(tmp_path, TASK) is None
     assert command.main(arguments(tmp_path, 3)) == 0
     resumed, whole = read(tmp_path, TASK), read(finished, TASK)
