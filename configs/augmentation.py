@@ -14,7 +14,7 @@ HOLE_HOURS = 96.0  # longer than a weekend with a holiday
 class AugmentationConfig(Config):
     """Copies of the training bars that differ from them; none by default.
 
-    Every copy is as long as the training split and keeps its stamps.
+    Every copy is as long as the training split.
     """
 
     copies: NonNegativeInt = Field(0, description="augmented series besides the bars themselves")
@@ -24,6 +24,7 @@ class AugmentationConfig(Config):
     volatility_high: PositiveFloat = Field(
         1.4, description="the factor is drawn for each copy, its logarithm evenly"
     )
+    seed: NonNegativeInt = 0
     hole_hours: PositiveFloat = Field(
         HOLE_HOURS, description="a move over a longer gap between bars is none that a market made"
     )

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from configs.augmentation import AugmentationConfig
 from configs.base import Config
 from configs.market import BarReference, MarketConfig
 from configs.signals import SignalsConfig
@@ -96,6 +97,9 @@ class LayerConfig(BarwiseConfig):
     account: AccountConfig = AccountConfig()
     signals: SignalsConfig = SignalsConfig()
     series: SeriesConfig = SeriesConfig()
+    augmentation: AugmentationConfig = Field(
+        AugmentationConfig(), description="bars that training episodes may be cut from besides"
+    )
     past_bars: PositiveInt = Field(
         46, description="whose ranges and volume say how volatile and busy the next bar will be"
     )

@@ -84,3 +84,13 @@ class TacticalConfig(LayerConfig):
     account: TacticalAccountConfig = TacticalAccountConfig()
     reward: TacticalRewardConfig = TacticalRewardConfig()
     series: TacticalSeriesConfig = TacticalSeriesConfig()
+
+    @model_validator(mode="after")
+    def _copies_have_no_word_from_above(self) -> Self:
+        if self.upstream.loaded and self.augmentation.copies:
+            raise ValueError(
+                f"augmentation.copies is {self.augmentation.copies} with upstream.strategic="
+                f"{self.upstream.strategic}: an artefact has decided about the bars alone; "
+                "expected copies 0, or upstream.strategic=sampled"
+            )
+        return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from configs.barwise import LayerConfig
 from configs.errors import DataError
 from configs.market import BarReference
 from configs.splits import Split
+from envs.barwise.copies import with_copies
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.kept import kept, key_of
@@ -98,7 +99,11 @@ def slow_data(config: LayerConfig, split: Split) -> SlowData:
     """
     tables = _tables(Keyed(data_key(config), config))
     rows = _range(tables.starts, config, split, "bars")
-    starts = starts_among(tables.whole, rows.first, rows.after, config.horizon_bars, str(rows))
+    played = [(rows.first, rows.after)]
+    if split == "train" and config.augmentation.copies:
+        tables, copies = _copied(Keyed(augmented_key(config), config))
+        played += copies
+    starts = starts_in(tables.whole, played, config.horizon_bars, str(rows))
     return replace(tables, starts=starts, rows=rows)
 
 
@@ -135,6 +140,11 @@ def content_key(config: LayerConfig) -> str:
     return _key(told)
 
 
+def augmented_key(config: LayerConfig) -> str:
+    """What tables of bars and their copies depend on."""
+    return f"{data_key(config)}-{config.augmentation.model_dump_json()}"
+
+
 def _key(told: dict[str, Any]) -> str:
     parts = {name: told[name] for name in ("bar_minutes", "signals", "series", "past_bars")}
     parts |= {"tick": told["market"]["tick"], "reference": told["market"]["reference"]}
@@ -167,6 +177,20 @@ def _tables(keyed: Keyed) -> SlowData:
         return fit_regimes(_part(bars, train), int(config.bar_minutes), config.signals)
 
     return replace(_computed(bars, config, fitted, content_key(config)), rows=train)
+
+
+@lru_cache(maxsize=2)
+def _copied(keyed: Keyed) -> tuple[SlowData, tuple[tuple[int, int], ...]]:
+    """The bars with copies of the training split behind them, and where these lie.
+
+    The regime model is the one of the bars alone: what it is fitted on never changes.
+    """
+    config = keyed.config
+    tables = _tables(Keyed(data_key(config), config))
+    joined = with_copies(bars_of_layer(config), tables.rows, config)
+    key = f"{content_key(config)}-{config.augmentation.model_dump_json()}"
+    found = _computed(joined.bars, config, lambda: tables.model, key)
+    return replace(found, rows=tables.rows), joined.copies
 
 
 def _computed(
@@ -217,6 +241,15 @@ def _part(bars: Bars, rows: SplitRange) -> Bars:
 def _range(start: NDArray[np.int64], config: LayerConfig, split: Split, source: str) -> SplitRange:
     least = config.horizon_bars + 1
     return split_range(split, len(start), start, config.splits, least=least, source=source)
+
+
+def starts_in(
+    whole: NDArray[np.bool_], parts: Sequence[tuple[int, int]], horizon: int, split: str
+) -> NDArray[np.int64]:
+    """`starts_among` of each part: (first bar, bar after its last)."""
+    return np.concatenate(
+        [starts_among(whole, first, after, horizon, split) for first, after in parts]
+    )
 
 
 def starts_among(

@@ -20,7 +20,15 @@ from configs.errors import DataError
 from configs.market import BarReference
 from configs.signals import SignalsConfig
 from configs.splits import Split
-from envs.barwise.data import Keyed, bars_of_layer, content_key, data_key, starts_among
+from envs.barwise.copies import with_copies
+from envs.barwise.data import (
+    Keyed,
+    augmented_key,
+    bars_of_layer,
+    content_key,
+    data_key,
+    starts_in,
+)
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
@@ -83,13 +91,12 @@ def fast_data(config: LayerConfig, split: Split) -> FastData:
     """
     tables = _tables(Keyed(data_key(config), config))
     rows = _range(tables, config, split)
-    starts = starts_among(
-        _whole(tables.tactical, tables.ranges),
-        rows.first * tables.parts,
-        rows.after * tables.parts,
-        config.horizon_bars,
-        str(rows),
-    )
+    played = [(rows.first * tables.parts, rows.after * tables.parts)]
+    if split == "train" and config.augmentation.copies:
+        tables, copies = _copied(Keyed(augmented_key(config), config))
+        played += copies
+    whole = _whole(tables.tactical, tables.ranges)
+    starts = starts_in(whole, played, config.horizon_bars, str(rows))
     return FastData(
         tables.tape,
         tables.tactical,
@@ -126,23 +133,43 @@ def lookback(config: SignalsConfig) -> int:
 def _tables(keyed: Keyed) -> _Tables:
     config = keyed.config
     given, parts = _given(config)
-    tick, minutes = config.market.tick, int(config.bar_minutes)
     bars = given
     if parts > 1:
-        length = config.bar_minutes * parts
+        length, tick = config.bar_minutes * parts, config.market.tick
         bars = finer_bars(given, length, parts, tick, config.series.seed, config.market.flow)
+
+    return _computed(bars, given.start, parts, config, content_key(config))
+
+
+@lru_cache(maxsize=2)
+def _copied(keyed: Keyed) -> tuple[_Tables, tuple[tuple[int, int], ...]]:
+    """The bars with copies of the training split behind them, and where these lie."""
+    config = keyed.config
+    tables = _tables(Keyed(data_key(config), config))
+    rows, parts = _range(tables, config, "train"), tables.parts
+    train = SplitRange("train", rows.first * parts, rows.after * parts, rows.begins, rows.ends)
+    joined = with_copies(tables.bars, train, config)
+    key = f"{content_key(config)}-{config.augmentation.model_dump_json()}"
+    return _computed(joined.bars, tables.stamps, parts, config, key), joined.copies
+
+
+def _computed(
+    bars: Bars, stamps: NDArray[np.int64], parts: int, config: LayerConfig, key: str
+) -> _Tables:
+    """Tape and tables of `bars`, kept on disk under `key`."""
+    tick, minutes = config.market.tick, int(config.bar_minutes)
 
     def make() -> dict[str, NDArray[Any]]:
         table = tactical_table(bars, minutes, tick, config.signals)
         ranges = average_ranges(bars, minutes, config.signals) / tick
         return {"tactical": table.values, "warm": table.warm, "hole": table.hole, "ranges": ranges}
 
-    found = kept("fast", key_of(__file__, content_key(config), bars.fingerprint), make)
+    found = kept("fast", key_of(__file__, key, bars.fingerprint), make)
     return _Tables(
         bar_tape(bars, config.bar_minutes, tick, config.past_bars),
         FeatureTable(found["tactical"], found["warm"], TACTICAL_COLUMNS, found["hole"]),
         found["ranges"],
-        given.start,
+        stamps,
         parts,
         bars.fingerprint,
         bars,
