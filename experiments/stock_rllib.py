@@ -148,6 +148,7 @@ def local_ray() -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,

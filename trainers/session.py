@@ -63,6 +63,7 @@ def ray_session(config: MappoConfig) -> Iterator[None]:
         local = {"address": config.ray_address}
     elif "RAY_ADDRESS" not in os.environ:
         local = {
+            "address": "local",  # never a cluster that somebody else has started here
             "num_cpus": max(1, config.runners + config.learners),
             "object_store_memory": config.object_store_mb * _MEGABYTE,
             "include_dashboard": False,

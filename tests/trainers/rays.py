@@ -14,6 +14,7 @@ _OBJECT_STORE_BYTES = 100 << 20
 def local_ray(num_cpus: int) -> Iterator[None]:
     """Ray on this machine, for as long as it is needed."""
     ray.init(
+        address="local",
         num_cpus=num_cpus,
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,

@@ -78,7 +78,7 @@ def tiny(
 @pytest.fixture(autouse=True, scope="module")
 def _one_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
+    ray.init("local", num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
     yield
     ray.shutdown()
 

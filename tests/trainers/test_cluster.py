@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
 
 from configs.errors import TrainingError
@@ -45,3 +47,29 @@ def test_an_address_where_nothing_answers_is_one_error(tmp_path: Path):
     with pytest.raises(TrainingError, match=r"Ray at '127\.0\.0\.1:1' cannot be reached"):
         run(tiny(1, ray_address="127.0.0.1:1"), tmp_path)
     assert latest_checkpoint(tmp_path) is None
+
+
+def test_a_run_of_this_machine_alone_joins_no_cluster_that_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Sockets lie in Ray's folder, and their paths must be short.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "object_store_memory": 100 << 20,
+                "include_dashboard": False,
+            },
+        )
+        try:
+            # As `ray start --head` leaves it.
+            record = Path(get_default_ray_temp_dir()) / "ray_current_cluster"
+            record.write_text(cluster.address)
+            with pytest.raises(ValueError, match="existing cluster"):
+                ray.init(num_cpus=1)  # what would happen without care
+            run(tiny(2), tmp_path)
+        finally:
+            cluster.shutdown()
+    assert latest_checkpoint(tmp_path) is not None

@@ -74,7 +74,7 @@ def play(config: TrainConfig, folder: RunFolder, resume: bool = False) -> str:
 def _one_ray() -> Iterator[None]:
     """Ray once for the module: a training uses one that already runs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
+    ray.init("local", num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
     yield
     ray.shutdown()
 

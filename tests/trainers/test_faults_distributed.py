@@ -42,6 +42,7 @@ BACK_S = 60.0  # a runner that was killed is back after about six
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=100 << 20,
