@@ -125,19 +125,21 @@ def _apply(
         if lob.cancel(book, handle) == 0:
             counts[UNKNOWN_ID] += 1
         return lob.NONE
+    top = book.header[lob.LEVELS] - 1
+    # One branch for all that a limit order must be to go the short way.
+    rests = (kind == LIMIT) & (quantity > 0) & (price >= 0) & (price <= top) & (handle < 0)
+    if rests and (price - lob.opposite(book, side)) * side < 0:
+        return _rested(book, counts, lob.rest(book, side, price, quantity, order))
     if kind == MODIFY:
         return _modified(book, tape, counts, price, quantity, handle)
-    if handle >= 0 and lob.slot_of(book, handle) >= 0:
+    if lob.slot_of(book, handle) >= 0:
         return _refused(counts, LIVE_ID, handle)
-    top = book.header[lob.LEVELS] - 1
     any_price = top if side == lob.BUY else 0
     limit = any_price if kind == MARKET else price
     if limit < 0 or limit > top:
         return _refused(counts, BAD_PRICE, lob.NONE)
     if quantity <= 0:
         return _refused(counts, BAD_QUANTITY, lob.NONE)
-    if kind == LIMIT and (limit - lob.opposite(book, side)) * side < 0:
-        return _rested(book, counts, lob.rest(book, side, price, quantity, order))
     left = lob.take(book, tape, side, limit, quantity, order)
     if left == 0 or kind != LIMIT:
         return lob.NONE
