@@ -106,9 +106,6 @@ class BarePPO:
         self._rollout()
         return self.training.env_steps
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
     @torch.no_grad()
     def _rollout(self) -> tuple[Tensor, Tensor, list[Cut]]:
         """Choices and their log probabilities [T, N, agents], and where episodes were cut.

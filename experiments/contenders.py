@@ -50,7 +50,3 @@ class Contender(Protocol):
     def sample(self) -> int:
         """Sample as many steps as an iteration does, and learn nothing."""
         ...
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-        ...

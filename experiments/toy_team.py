@@ -180,9 +180,6 @@ class ToyTeam:
             if isinstance(value, np.ndarray) and name not in tables
         }
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
 
 def make_batched(num_envs: int, seed: int = 0, **kwargs: Any) -> ToyTeam:
     """The batched face; kwargs are `length` and `lives`."""
@@ -237,9 +234,6 @@ class ToyTeamParallel(ParallelEnv):
     def _observations(self) -> dict[str, Any]:
         row = self.batch.rows.reshape(AGENTS, COLUMNS).copy()
         return {a: x for a, x in zip(AGENT_NAMES, row, strict=True) if a in self.agents}
-
-    def render(self) -> None:
-        """There is nothing to see."""
 
 
 def parallel_env(length: int = LENGTH, lives: tuple[int, ...] = ()) -> ToyTeamParallel:

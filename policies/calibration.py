@@ -94,7 +94,11 @@ def _checked(logits: Tensor, outcomes: Tensor, allowed: Tensor | None) -> tuple[
         )
     if allowed is not None:
         if (target[~allowed] > 0.0).any():
-            raise DataError("an outcome that is not allowed came true; the masks are another's")
+            row = int((target.masked_fill(allowed, 0.0) > 0.0).any(1).nonzero()[0])
+            raise DataError(
+                f"outcome of row {row}: class {int(target[row].argmax())} came true, expected one "
+                "that its mask allows; give the masks of the same rows"
+            )
         wide = wide.masked_fill(~allowed, -math.inf)
     return wide, target
 

@@ -6,6 +6,7 @@ keep and an artefact does not.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from signals.layout import LayerLayout
 from trainers.layers import LAYERS, Layer
 from trainers.mappo.checkpoint import latest_checkpoint, load_actors
 from trainers.report import save_figure
-from trainers.runs import CONFIG_FILE, REPORT_FOLDER
+from trainers.runs import CONFIG_FILE, REPORT_FOLDER, UPSTREAM_FOLDER
 from trainers.torch_actor import TorchActor
+from trainers.tracking import tracking_uri
+from trainers.upstream.artefacts import resolved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,13 +75,19 @@ def run_explain(request: ExplainRequest, console: Console) -> Path:
     """Print the weightiest columns of each agent and save them as a plot; where that is.
 
     Raises:
-        GrandmodelError: no weights there, or no such agent.
+        GrandmodelError: no weights there, no such agent, or an artefact of a layer above that
+            is gone.
     """
     run = run_of(request.place)
     layer, training = _training(run)
     policy = weights_of(run)
     wanted = _agents(policy.layout, request.agent)
-    rows = rows_met(layer, training, policy, request.rows)
+    with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
+        # Under the artefacts that the run was trained under, which it keeps.
+        pinned, uri = run / UPSTREAM_FOLDER, tracking_uri(training.tracking)
+        env = resolved(training.env, pinned, uri, Path(cache))
+        told = training.model_copy(update={"env": env})
+        rows = rows_met(layer, told, policy, request.rows)
     found = [one for k in wanted for one in explain(policy, k, rows, request.steps)]
     for one in found:
         console.print(f"{one.agent}: {one.output} (gap {one.incomplete:.1%})")

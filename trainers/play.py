@@ -54,13 +54,18 @@ class ModePlayer:
             if actor.memory_width
         }
 
-    def forget(self, mask: NDArray[np.bool_]) -> None:
-        """Clear the memories of environments whose episodes begin."""
-        for memory in self._memory.values():
-            memory[torch.from_numpy(mask)] = 0.0
+    def __call__(
+        self,
+        rows: NDArray[np.float32],
+        masks: NDArray[np.bool_],
+        begins: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Joint actions for rows [N, row_width] under masks [N, mask_width].
 
-    def __call__(self, rows: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Joint actions for rows [N, row_width] under masks [N, mask_width]."""
+        begins: [N], of episodes' first rows, before which memory is cleared.
+        """
+        for memory in self._memory.values():
+            memory[torch.from_numpy(begins)] = 0.0
         seen, allowed = torch.from_numpy(rows), torch.from_numpy(masks)
         with torch.no_grad():
             for plan in self._plan.actors:
@@ -83,11 +88,14 @@ class RandomPlayer:
         self._layout = layout
         self._generator = np.random.default_rng(seed)
 
-    def forget(self, mask: NDArray[np.bool_]) -> None:
-        """Nothing is remembered."""
-
-    def __call__(self, rows: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        rows: NDArray[np.float32],
+        masks: NDArray[np.bool_],
+        begins: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
         """Joint actions for rows [N, row_width] under masks [N, mask_width]."""
+        del begins  # nothing is remembered
         layout, count = self._layout, len(rows)
         if isinstance(layout, LayerLayout):
             return np.concatenate([self._agent(agent, count) for agent in layout.agents], axis=1)
@@ -126,11 +134,14 @@ class SchedulePlayer:
     def __init__(self, baseline: Actor) -> None:
         self._baseline = baseline
 
-    def forget(self, mask: NDArray[np.bool_]) -> None:
-        """Nothing to clear: its plan is made anew in the first step of an episode."""
-
-    def __call__(self, rows: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        rows: NDArray[np.float32],
+        masks: NDArray[np.bool_],
+        begins: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
         """Joint actions for rows [N, row_width]."""
+        del masks, begins
         return self._baseline.act(rows)
 
 
@@ -160,10 +171,12 @@ def play(
     running, steps = np.zeros((count, len(plan.agents))), np.zeros(count, dtype=np.int64)
     returns = np.zeros((count, int(wanted.max()), len(plan.agents)))
     lengths = np.zeros(returns.shape[:2], dtype=np.int64)
+    begins = np.ones(count, dtype=np.bool_)
     try:
         env.reset(seeds=derive_seeds(config.seed, _PLAY, count=count))
         while (playing := done < wanted).any():
-            env.step(player(env.rows, face.masks))
+            env.step(player(env.rows, face.masks, begins))
+            begins = np.zeros(count, dtype=np.bool_)
             running += env.rewards
             steps += 1
             if (steps[playing] > config.max_steps).any():
@@ -177,8 +190,8 @@ def play(
                 lengths[ended, done[ended]] = steps[ended]
                 done += over
                 running[over], steps[over] = 0.0, 0
-                player.forget(over)
-                env.reset(over.copy())
+                begins = over.copy()
+                env.reset(begins)
     finally:
         if hasattr(env, "close"):
             env.close()

@@ -101,7 +101,7 @@ def slow_data(config: LayerConfig, split: Split) -> SlowData:
     rows = _range(tables.starts, config, split, "bars")
     played = [(rows.first, rows.after)]
     if split == "train" and config.augmentation.copies:
-        tables, copies = _copied(Keyed(augmented_key(config), config))
+        tables, copies = _copied(Keyed(with_augmentation(data_key(config), config), config))
         played += copies
     starts = starts_in(tables.whole, played, config.horizon_bars, str(rows))
     return replace(tables, starts=starts, rows=rows)
@@ -140,9 +140,9 @@ def content_key(config: LayerConfig) -> str:
     return _key(told)
 
 
-def augmented_key(config: LayerConfig) -> str:
-    """What tables of bars and their copies depend on."""
-    return f"{data_key(config)}-{config.augmentation.model_dump_json()}"
+def with_augmentation(key: str, config: LayerConfig) -> str:
+    """A key of bars as one of these bars and their copies."""
+    return f"{key}-{config.augmentation.model_dump_json()}"
 
 
 def _key(told: dict[str, Any]) -> str:
@@ -188,7 +188,7 @@ def _copied(keyed: Keyed) -> tuple[SlowData, tuple[tuple[int, int], ...]]:
     config = keyed.config
     tables = _tables(Keyed(data_key(config), config))
     joined = with_copies(bars_of_layer(config), tables.rows, config)
-    key = f"{content_key(config)}-{config.augmentation.model_dump_json()}"
+    key = with_augmentation(content_key(config), config)
     found = _computed(joined.bars, config, lambda: tables.model, key)
     return replace(found, rows=tables.rows), joined.copies
 

@@ -23,11 +23,11 @@ from configs.splits import Split
 from envs.barwise.copies import with_copies
 from envs.barwise.data import (
     Keyed,
-    augmented_key,
     bars_of_layer,
     content_key,
     data_key,
     starts_in,
+    with_augmentation,
 )
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
@@ -93,7 +93,7 @@ def fast_data(config: LayerConfig, split: Split) -> FastData:
     rows = _range(tables, config, split)
     played = [(rows.first * tables.parts, rows.after * tables.parts)]
     if split == "train" and config.augmentation.copies:
-        tables, copies = _copied(Keyed(augmented_key(config), config))
+        tables, copies = _copied(Keyed(with_augmentation(data_key(config), config), config))
         played += copies
     whole = _whole(tables.tactical, tables.ranges)
     starts = starts_in(whole, played, config.horizon_bars, str(rows))
@@ -137,7 +137,6 @@ def _tables(keyed: Keyed) -> _Tables:
     if parts > 1:
         length, tick = config.bar_minutes * parts, config.market.tick
         bars = finer_bars(given, length, parts, tick, config.series.seed, config.market.flow)
-
     return _computed(bars, given.start, parts, config, content_key(config))
 
 
@@ -149,7 +148,7 @@ def _copied(keyed: Keyed) -> tuple[_Tables, tuple[tuple[int, int], ...]]:
     rows, parts = _range(tables, config, "train"), tables.parts
     train = SplitRange("train", rows.first * parts, rows.after * parts, rows.begins, rows.ends)
     joined = with_copies(tables.bars, train, config)
-    key = f"{content_key(config)}-{config.augmentation.model_dump_json()}"
+    key = with_augmentation(content_key(config), config)
     return _computed(joined.bars, tables.stamps, parts, config, key), joined.copies
 
 

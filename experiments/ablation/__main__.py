@@ -4,8 +4,8 @@
 
 Trains every arm of arms.yaml for every seed, a folder each under OUTPUT, and plays all on the
 same held-out episodes. Finished trainings are kept, stopped ones gone on with: the same command
-again, until all is done. A seed's arms are trained one after the other, so that a study that is
-not done yet is paired all the same.
+again, until all is done. A seed's arms are trained one after the other: `--seeds` below what is
+done already gives the paired result so far.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import studies
-from experiments.ablation.results import LayerResult, layer_result, table, write
+from experiments.ablation.results import LayerResult, table, write
 from experiments.ablation.settings import SEEDS, ablation, layers_named
-from experiments.ablation.study import kept_result, seed_result
+from experiments.ablation.study import seed_result
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "ablation"
@@ -35,20 +35,17 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
     """
     study = ablation()
     layers = layers_named(given.layer, study, ALL)
-    found = []
-    for layer in layers:
-        for seed in range(given.seeds):
-            for arm in study.arms:
+    return [
+        LayerResult(
+            layer,
+            tuple(
                 seed_result(study, layer, arm, seed, _folder(given, layer, arm, seed))
-        kept = (
-            kept_result(_folder(given, layer, arm, seed))
-            for arm in study.arms
-            for seed in range(given.seeds)
+                for seed in range(given.seeds)
+                for arm in study.arms
+            ),
         )
-        result = layer_result(layer, [one for one in kept if one is not None])
-        if result is not None:
-            found.append(result)
-    return found
+        for layer in layers
+    ]
 
 
 def _folder(given: argparse.Namespace, layer: str, arm: str, seed: int) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +126,3 @@ def table(found: LayerResult) -> Table:
             "" if is_plain else f"{effect.better} of {len(effect.seeds)}",
         )
     return out
-
-
-def layer_result(layer: str, trainings: Sequence[SeedResult]) -> LayerResult | None:
-    """None where nothing has been trained."""
-    return LayerResult(layer, tuple(trainings)) if trainings else None

@@ -10,8 +10,8 @@ depend on weights), in turns, so that a machine that changes its pace does so fo
 - strategic: the graph of its four agents and both encoders with 1,000 masks of dropout, which
   gives decision, regimes and uncertainty. Masks come on top of the defaults, which have none.
 
-Torch's reference is the same work: `act` in mode, or `uncertainty`, which encodes the row
-once as the graph does; both without gradients.
+Torch's reference is `act`, as training and evaluation call it, which gives log-probabilities
+besides, or `uncertainty`, which encodes the row once as the graph does; both without gradients.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def measured(sharing: Sharing, make_ours: MakeOurs, sizes: MappoSizes) -> Rates:
                 _turn(rates, name, slow)
     finally:
         for contender in (fast | stock).values():
-            contender.close()
+            if (close := getattr(contender, "close", None)) is not None:  # of those that ray holds
+                close()
     return rates
 
 

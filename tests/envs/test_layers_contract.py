@@ -32,8 +32,11 @@ def test_pettingzoo_finds_seeds_honoured(layer: Layer) -> None:
     seed_test(lambda **_: layer.env(), num_cycles=30)
 
 
-def test_pettingzoo_finds_a_state(layer: Layer) -> None:
-    state_test(layer.env(seed=1), layer.parallel_env(seed=1), num_cycles=5)
+def test_pettingzoo_finds_the_declared_state(layer: Layer) -> None:
+    env = layer.parallel_env(seed=1)
+    state_test(layer.env(seed=1), env, num_cycles=5)
+    assert env.state_space.contains(env.state())
+    assert env.state_space.shape == (layer.layout.state_width,)
 
 
 def test_the_batched_form_fits_its_protocol(layer: Layer) -> None:

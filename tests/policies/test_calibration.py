@@ -93,7 +93,7 @@ def test_what_cannot_be_calibrated_is_explained():
         fit_temperature(logits[:2], outcomes[:3])
     forbidden = torch.ones(2, CLASSES, dtype=torch.bool)
     forbidden[0, outcomes[0]] = False
-    with pytest.raises(DataError, match="not allowed came true"):
+    with pytest.raises(DataError, match=r"outcome of row \d+: class \d came true"):
         fit_temperature(logits[:2], outcomes[:2], forbidden)
     with pytest.raises(DataError, match="give probabilities, not logits"):
         expected_calibration_error(torch.tensor([1.2]), torch.tensor([True]))

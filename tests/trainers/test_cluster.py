@@ -19,20 +19,19 @@ from trainers.train import train
 pytestmark = pytest.mark.slow
 
 
+def cluster_of(cpus: int) -> Cluster:
+    """One node on this machine."""
+    told = {"num_cpus": cpus, "object_store_memory": 100 << 20, "include_dashboard": False}
+    return Cluster(initialize_head=True, head_node_args=told)
+
+
 def run(config: MappoConfig, output: Path) -> None:
     assert not ray.is_initialized()
     train(config, MAKE, {}, output)
 
 
 def test_a_run_joins_a_cluster_and_leaves_it_running(tmp_path: Path):
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 2,
-            "object_store_memory": 100 << 20,
-            "include_dashboard": False,
-        },
-    )
+    cluster = cluster_of(2)
     try:
         run(tiny(2, runners=1, ray_address=cluster.address), tmp_path / "a")
         assert latest_checkpoint(tmp_path / "a") is not None
@@ -55,14 +54,7 @@ def test_a_run_of_this_machine_alone_joins_no_cluster_that_runs_here(
     # Sockets lie in Ray's folder, and their paths must be short.
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 1,
-                "object_store_memory": 100 << 20,
-                "include_dashboard": False,
-            },
-        )
+        cluster = cluster_of(1)
         try:
             # As `ray start --head` leaves it.
             record = Path(get_default_ray_temp_dir()) / "ray_current_cluster"

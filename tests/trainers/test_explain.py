@@ -10,23 +10,27 @@ import torch
 from rich.console import Console
 
 from cascade.artefact import MANIFEST_FILE
-from configs.errors import TrainingError
+from configs.errors import ArtefactError, TrainingError
+from configs.execution import ExecutionConfig
 from configs.train import LayerTraining, load_train_config
 from policies.sequential import SequentialPolicy
 from signals.execution import EXECUTION
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
+from tests.trainers.upstreams import execution_config, export_strategic, export_tactical
 from trainers.explain import PLOT_FILE, ExplainRequest, explain, run_explain, weights_of
 from trainers.mappo.checkpoint import CheckpointMeta, save_checkpoint
 from trainers.mappo.plan import plan_training
-from trainers.runs import new_run
+from trainers.runs import UPSTREAM_FOLDER, new_run
 
 RISK = "risk_control"
 
 
-def run_folder(path: Path) -> tuple[Path, LayerTraining]:
+def run_folder(path: Path, env: ExecutionConfig | None = None) -> tuple[Path, LayerTraining]:
     """A run of the execution layer that was checkpointed before its first step."""
     told = ["mappo.policy.hidden=[8]", "mappo.policy.output_gain=1.0"]
     config = load_train_config("execution", (), (), told, 3)
+    if env is not None:
+        config = config.model_copy(update={"env": env})
     folder = new_run(config, str(path))
     folder.begin(config, None)
     plan = plan_training(EXECUTION, config.mappo)
@@ -85,3 +89,14 @@ def test_what_has_no_weights_is_one_error(run: Path, tmp_path: Path) -> None:
         run_explain(ExplainRequest(tmp_path), console)
     with pytest.raises(TrainingError, match=f"--agent riks: expected one of .*{RISK}"):
         run_explain(ExplainRequest(run, "riks"), console)
+
+
+def test_a_run_under_artefacts_is_explained_under_those_that_it_keeps(tmp_path: Path) -> None:
+    gone = Path("models:/gone@champion")
+    run, _ = run_folder(tmp_path / "run", execution_config(gone, gone))
+    request = ExplainRequest(run, RISK, rows=4, top=2, output=tmp_path / "plot.png")
+    with pytest.raises(ArtefactError, match=r"env\.upstream\.strategic=models:/gone@champion"):
+        run_explain(request, Console(file=io.StringIO()))
+    export_strategic(run / UPSTREAM_FOLDER / "strategic")
+    export_tactical(run / UPSTREAM_FOLDER / "tactical")
+    assert run_explain(request, Console(file=io.StringIO())) == tmp_path / "plot.png"

@@ -6,9 +6,7 @@ run to which nothing happened.
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,88 +15,39 @@ from typing import Any
 import pytest
 import torch
 
-from configs.errors import EXIT_CODE, GrandmodelError, TrainingError
+from configs.errors import EXIT_CODE, TrainingError
 from configs.mappo import MappoConfig
 from tests.trainers.command_line import call
 from tests.trainers.faulty_env import make
 from tests.trainers.rays import local_ray
-from tests.trainers.test_train import curve, tiny
+from tests.trainers.sittings import (
+    FIRST,
+    MAKE,
+    STEPS,
+    Sitting,
+    check_resumed,
+    command,
+    settings,
+    step_of,
+    write_of,
+)
+from tests.trainers.test_train import curve
 from tests.trainers.toy_env import toy_layout
 from trainers.cli import INTERRUPTED
-from trainers.mappo import checkpoint as checkpoints
-from trainers.mappo.checkpoint import latest_checkpoint, load_actors, load_checkpoint
+from trainers.mappo.checkpoint import latest_checkpoint, load_checkpoint
 from trainers.mappo.config import VECTOR, MAPPOConfig
 from trainers.mappo.plan import CRITIC, POLICY, plan_training
 from trainers.mappo.sampler import Sampler
 from trainers.mappo.update import Update
-from trainers.runs import CONFIG_FILE, HISTORY_FILE, RunFolder, load_team_run
-from trainers.train import IterationReport, TrainResult, train
+from trainers.train import IterationReport
 
 pytestmark = pytest.mark.slow  # each trains several times
-
-MAKE = "tests.trainers.faulty_env:make"
-FIRST = 3  # the iteration in which things go wrong, where a test does not say another
-STEPS = 16  # of an environment per iteration, after `STAGGER` of them
-STAGGER = 6
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
     with local_ray(1):
         yield
-
-
-def settings(iterations: int = 4, **changes: object) -> MappoConfig:
-    """A tiny run that keeps a checkpoint of every iteration."""
-    return tiny(iterations, checkpoint_every=1, **changes)
-
-
-def step_of(iteration: int) -> int:
-    """A step of the environment in the middle of this iteration's sampling."""
-    return STAGGER + (iteration - 1) * STEPS + STEPS // 2
-
-
-class Sitting:
-    """One call of `train`: the reports it gave and how it ended."""
-
-    def __init__(
-        self,
-        output: Path,
-        config: MappoConfig,
-        kwargs: dict[str, Any] | None = None,
-        make: str = MAKE,
-        resume: bool = False,
-        then: Callable[[IterationReport], None] = lambda report: None,
-    ) -> None:
-        self.reports: list[IterationReport] = []
-        self.result: TrainResult | None = None
-        self.error: BaseException | None = None
-
-        def seen(report: IterationReport) -> None:
-            self.reports.append(report)
-            then(report)
-
-        try:
-            self.result = train(config, make, kwargs or {}, output, resume, seen)
-        except (GrandmodelError, KeyboardInterrupt, RuntimeError) as error:
-            self.error = error
-
-
-def check_resumed(output: Path, whole: Path, config: MappoConfig, make: str = MAKE) -> None:
-    """The run in `output` goes on from its last good checkpoint as one without a fault."""
-    kept = latest_checkpoint(output)
-    assert kept is not None
-    done = load_checkpoint(kept)[0].iteration
-    load_actors(kept)
-    hidden = [path.name for path in kept.parent.iterdir() if path.name.startswith(".")]
-    assert hidden == []
-    rest = Sitting(output, config, make=make, resume=True)
-    expected = Sitting(whole, config, make=make)
-    assert rest.error is None and expected.error is None
-    assert 0 < len(rest.reports) < len(expected.reports)
-    assert curve(rest.reports) == curve(expected.reports)[done:]
-    mine, its = (found.result.policy.state_dict() for found in (rest, expected))  # type: ignore[union-attr]
-    assert all(torch.equal(mine[name], its[name]) for name in its)
 
 
 # ---------------------------------------------------------------- environments
@@ -152,29 +101,6 @@ def test_a_fault_of_anyones_environment_ends_the_command_with_one_message(
     assert code == EXIT_CODE
     assert err.count("error: ") == 1 and message in err.splitlines()[-1]
     assert "Traceback" not in err
-
-
-def command(tmp_path: Path, env: str, *overrides: str) -> list[str]:
-    """A tiny `train` of anyone's environment, without a tracking store."""
-    tiny_run = (
-        "mappo.num_envs=4",
-        "mappo.rollout_length=8",
-        "mappo.minibatches=2",
-        "mappo.epochs=1",
-        "mappo.policy.hidden=[8]",
-        "mappo.critic.hidden=[8]",
-        "mappo.checkpoint_every=1",
-        "play.episodes=4",
-        "play.num_envs=4",
-        "play.bootstrap_samples=100",
-        "tracking.enabled=false",
-    )
-    settings = [*tiny_run, "mappo.stop={iterations: 2}", *overrides]
-    words = [word for text in settings for word in ("--set", text)]
-    return ["train", env, "--output", str(tmp_path / "run"), *words]
-
-
-# ---------------------------------------------------------------- states that cannot be saved
 
 
 def test_an_environment_that_cannot_be_saved_is_told_before_and_begins_anew(
@@ -386,117 +312,3 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert "stopped after iteration 1; go on with: grandmodel train mpe2.simple_spread_v3:" in out
     code, out, _ = call(monkeypatch, capfd, *words, "--resume")
     assert code == 0
-
-
-# ---------------------------------------------------------------- the disk
-
-
-def write_of(
-    monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[..., None], file: str = "actors.pkl"
-) -> None:
-    """Call `act` when this file of the checkpoint `name` is about to be written."""
-    original = checkpoints._write
-
-    def write(path: Path, content: bytes) -> None:
-        if path.name == file and name in path.parent.name:
-            act()
-        original(path, content)
-
-    monkeypatch.setattr(checkpoints, "_write", write)
-
-
-@pytest.fixture
-def no_room() -> Iterator[Callable[[], None]]:
-    """Let this process write no file beyond 1 kB: the kernel refuses, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("file", ["state.pkl", "actors.pkl"])
-def test_a_checkpoint_that_the_kernel_refuses_leaves_the_last_good_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_room: Callable[[], None], file: str
-):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    config = settings()
-    with monkeypatch.context() as patch:
-        write_of(patch, f"iteration-{FIRST:06d}", no_room, file)
-        sitting = Sitting(tmp_path / "run", config)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert isinstance(sitting.error, TrainingError)
-    assert "the checkpoint of iteration 3 cannot be written (File too large)" in str(sitting.error)
-    assert f"the last good one is {tmp_path}/run/checkpoints/iteration-000002" in str(sitting.error)
-    check_resumed(tmp_path / "run", tmp_path / "whole", config)
-
-
-@pytest.mark.parametrize("when", ["fsync", "rename", "replace"])
-def test_a_disk_that_is_full_at_any_moment_leaves_a_whole_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
-):
-    """ENOSPC where the kernel may say so: as data is flushed, a name given, the pointer set."""
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    config = settings()
-    armed = [False]
-
-    def failing(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call_it(*args: Any, **kwargs: Any) -> Any:
-            if armed[0]:
-                armed[0] = False
-                raise full
-            return original(*args, **kwargs)
-
-        return call_it
-
-    with monkeypatch.context() as patch:
-        write_of(patch, f"iteration-{FIRST:06d}", lambda: armed.__setitem__(0, True))
-        owner = Path if when == "rename" else os
-        patch.setattr(owner, when, failing(getattr(owner, when)))
-        sitting = Sitting(tmp_path / "run", config)
-    assert isinstance(sitting.error, TrainingError)
-    assert "cannot be written (No space left on device)" in str(sitting.error)
-    check_resumed(tmp_path / "run", tmp_path / "whole", config)
-
-
-def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path):
-    left = tmp_path / "checkpoints" / ".iteration-000001.999"
-    left.mkdir(parents=True)
-    (left / "state.pkl").write_bytes(b"half")
-    assert latest_checkpoint(tmp_path) is None
-    sitting = Sitting(tmp_path, settings(1))
-    assert sitting.error is None
-    names = sorted(path.name for path in left.parent.iterdir())
-    assert names == ["iteration-000001", "latest"]
-
-
-def test_curves_that_cannot_be_written_are_named(tmp_path: Path):
-    run = RunFolder(tmp_path, [])
-    (tmp_path / HISTORY_FILE).symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match=r"history\.jsonl: cannot be written \(No space left"):
-        run.record({"iteration": 1})
-
-
-# ---------------------------------------------------------------- resumes
-
-
-def test_a_refused_resume_does_not_spoil_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-):
-    words = command(tmp_path, "mpe2.simple_spread_v3:parallel_env")
-    assert call(monkeypatch, capfd, *words)[0] == 0
-    kept = (tmp_path / "run" / CONFIG_FILE).read_text()
-    code, _, err = call(monkeypatch, capfd, *words, "--resume", "--set", "mappo.gamma=0.5")
-    assert code == EXIT_CODE
-    assert "other settings: gamma=0.5 (was 0.99)" in err
-    assert (tmp_path / "run" / CONFIG_FILE).read_text() == kept
-    more = ["--resume", "--set", "mappo.stop.iterations=3"]
-    assert call(monkeypatch, capfd, *words, *more)[0] == 0
-
-
-def test_a_finished_run_with_a_new_budget_is_unfinished_until_it_ends(tmp_path: Path):
-    config, run = load_team_run(
-        "mpe2.simple_spread_v3:parallel_env", [], [], None, str(tmp_path / "run"), False
-    )
-    run.begin(config, None)
-    run.finish()
-    run.begin(config, None)
-    assert not run.finished

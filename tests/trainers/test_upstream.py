@@ -330,3 +330,14 @@ def test_a_probe_reads_both_splits(config: TacticalConfig, under: ExecutionConfi
         assert np.isfinite(made.rows).all() and made.data_fingerprint
         dates = LAYERS[layer].trained_on(env)
         assert dates is not None and dates.seed == {"tactical": 4, "execution": 3}[layer]
+
+
+def test_a_frozen_layer_plays_no_copies_of_its_training_bars(
+    above: Artefacts, tmp_path: Path
+) -> None:
+    folder = tmp_path / "strategic"
+    shutil.copytree(above.strategic, folder)
+    told = json.loads((folder / MANIFEST_FILE).read_text())
+    told["config"]["env"]["augmentation"] = {"copies": 3}
+    (folder / MANIFEST_FILE).write_text(json.dumps(told))
+    assert frozen(str(folder), "strategic", StrategicConfig).config.augmentation.copies == 0

@@ -123,8 +123,10 @@ def frozen(folder: str, layer: str, kind: type[L], **run: object) -> Frozen[L]:
     except ArtefactError as error:
         raise _told(layer, folder, error) from error
     trained = artefact.manifest.config.get("env")
+    # It plays the bars themselves: copies of them were for its own training.
+    told = {**(trained if isinstance(trained, dict) else {}), "augmentation": {}, **run}
     try:
-        config = kind.model_validate({**(trained if isinstance(trained, dict) else {}), **run})
+        config = kind.model_validate(told)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -18,7 +18,7 @@ OPENS = read_clock(BARS.start, MINUTES, CONFIG.clock).opens
 OHLC = (BARS.open, BARS.high, BARS.low, BARS.close)
 
 
-def same(ours: np.ndarray, theirs: np.ndarray, within: float = 1e-9) -> None:
+def assert_same(ours: np.ndarray, theirs: np.ndarray, within: float = 1e-9) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=within, atol=within)
     assert np.isfinite(theirs).sum() > 100
 
@@ -34,7 +34,7 @@ def run_mlmi(config: MLMIConfig, bars=BARS) -> tuple[np.ndarray, np.ndarray]:
 def test_strength_index(length: int) -> None:
     state = np.zeros(1, trend.RSI)
     ours = np.array([trend.rsi_update(state, length, price) for price in BARS.close])
-    same(ours, reference.rsi(BARS.close, length))
+    assert_same(ours, reference.rsi(BARS.close, length))
 
 
 def test_strength_index_without_losses_or_moves() -> None:
@@ -46,13 +46,15 @@ def test_strength_index_without_losses_or_moves() -> None:
 def test_true_range() -> None:
     state = np.zeros(1, trend.ATR)
     bars = zip(BARS.high, BARS.low, BARS.close, strict=True)
-    same(np.array([trend.atr_update(state, 14, *bar) for bar in bars]), reference.atr(BARS, 14))
+    assert_same(
+        np.array([trend.atr_update(state, 14, *bar) for bar in bars]), reference.atr(BARS, 14)
+    )
 
 
 def test_volume_ratio() -> None:
     state = np.zeros(1, trend.AVERAGE)
     ours = np.array([trend.volume_ratio_update(state, 20, v) for v in BARS.volume])
-    same(ours, reference.volume_ratio(BARS, 20))
+    assert_same(ours, reference.volume_ratio(BARS, 20))
     assert (ours[20:][BARS.volume[20:] == 0] == -1.0).any()
 
 
@@ -69,15 +71,15 @@ def test_momentum_and_its_changes() -> None:
             )
         )
     slow, pace, apart = np.array(rows).T
-    same(slow, reference.momentum(BARS, 50))
-    same(pace, reference.acceleration(BARS, 5))
-    same(apart, reference.momentum(BARS, 5) / 5 - reference.momentum(BARS, 20) / 20)
+    assert_same(slow, reference.momentum(BARS, 50))
+    assert_same(pace, reference.acceleration(BARS, 5))
+    assert_same(apart, reference.momentum(BARS, 5) / 5 - reference.momentum(BARS, 20) / 20)
 
 
 def test_volatility() -> None:
     state = trend.new_volatility(30)
     ours = np.array([trend.volatility_update(state, close)[1] for close in BARS.close])
-    same(ours, reference.volatility(BARS, 30))
+    assert_same(ours, reference.volatility(BARS, 30))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_volatility() -> None:
 def test_mlmi(config: MLMIConfig) -> None:
     value, signal = run_mlmi(config)
     wanted, crossed = reference.mlmi(BARS, config)
-    same(value, wanted)
+    assert_same(value, wanted)
     np.testing.assert_array_equal(signal, crossed)
 
 
@@ -105,8 +107,8 @@ def test_nwrqk() -> None:
     state = nwrqk.new_nwrqk(CONFIG.nwrqk)
     nwrqk.nwrqk_series(state, settings, BARS.high, BARS.low, BARS.close, value, slope, signal)
     fit, steep, flip = reference.nwrqk(BARS, CONFIG.nwrqk, 14)
-    same(value, fit)
-    same(slope, steep)
+    assert_same(value, fit)
+    assert_same(slope, steep)
     np.testing.assert_array_equal(signal, flip)
     assert np.abs(flip[30:]).sum() > 5
 
@@ -225,7 +227,7 @@ def run_mmd(bars, opens, config: MMDConfig, day: int) -> np.ndarray:
 def test_mmd(recent: int, reference_bars: int, day: int) -> None:
     config = MMDConfig(recent=recent, reference=reference_bars)
     ours = run_mmd(BARS, OPENS, config, day)
-    same(ours, reference.mmd(BARS, OPENS, config, 30, day), within=1e-7)
+    assert_same(ours, reference.mmd(BARS, OPENS, config, 30, day), within=1e-7)
 
 
 def test_mmd_at_its_default_size() -> None:
@@ -283,4 +285,4 @@ def test_robust_score(window: int, least: int) -> None:
     values[100] = np.nan
     out = np.empty(400)
     robust.robust_series(robust.new_robust(window), least, 3.0, values, out)
-    same(out, reference.robust(values, window, least, 3.0))
+    assert_same(out, reference.robust(values, window, least, 3.0))
