@@ -44,7 +44,7 @@ setup: ## Create .venv, install the locked dependencies, compile the kernels
 		{ echo "Python 3.11 or newer is needed, got $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) --no-deps torch==$(TORCH_VERSION)
-	$(BIN)/pip install -c constraints.txt -e '.[train,serve,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[train,folds,postgresql,serve,dev]'
 	$(GRANDMODEL) warm
 
 # Every target below needs the environment; the message says how to get it.
