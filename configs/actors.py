@@ -19,6 +19,7 @@ from configs.encoders import EncoderConfig
 Activation = Literal["tanh", "relu"]
 Memory = Literal["none", "gru", "lstm"]
 Bounded = Literal["squashed", "beta"]
+InputNorm = Literal["none", "running"]
 
 
 class MaskConfig(Config):
@@ -75,6 +76,8 @@ class ActorConfig(Config):
         nothing that its agents observe needs it.
     network: a registered policy (entry points grandmodel.policies) or "module:function" in
         place of the built-in network: function(layout, config, sharing, seed) -> Actor.
+    input_norm, input_clip: "running" reads every column of a row in standard deviations from
+        its mean over all rows trained on; "none" as it is. What is read is clipped.
     layer_norm: normalises every hidden layer's activations over its units.
 
     Of actors that decide in sequence alone:
@@ -95,6 +98,7 @@ class ActorConfig(Config):
     min_sigma: PositiveFloat = 0.02
     max_sigma: PositiveFloat = 3.0
     output_gain: PositiveFloat = 0.01
+    input_norm: InputNorm = "none"
     input_clip: PositiveFloat = 10.0
     identity: bool = False
     layer_norm: bool = False

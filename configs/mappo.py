@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from configs.actors import Activation, ActorConfig, MaskConfig
+from configs.actors import Activation, ActorConfig, InputNorm, MaskConfig
 from configs.base import Config
 from configs.curriculum import CurriculumConfig
 from configs.encoders import EncoderConfig
@@ -55,6 +55,7 @@ class CriticConfig(Config):
         layer's units), or each reads the mean over all ("mean": Zaheer et al., "Deep
         Sets", 2017).
     encoders: as of the policy, one for each window of a layer; none leaves them flat.
+    input_norm, input_clip: as of the policy.
     dropout: masks of the hidden units, with which values are learnt and whose spread is
         logged as value_spread; what advantages are made of is the value without.
     """
@@ -71,6 +72,7 @@ class CriticConfig(Config):
     value_norm: bool = True
     value_norm_beta: float = Field(default=0.995, ge=0, lt=1)
     huber_delta: PositiveFloat = 10.0
+    input_norm: InputNorm = "none"
     input_clip: PositiveFloat = 10.0
 
     @model_validator(mode="after")

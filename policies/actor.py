@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from configs.errors import TrainingError
+from policies.inputs import Inputs
 
 
 class Acted(NamedTuple):
@@ -45,9 +46,11 @@ class Actor(nn.Module, ABC):
 
     memory_width: numbers that it carries from step to step per environment, 0
     without memory. mask_width: flags in a row of masks, 0 where none are taken.
-    supervised: components that are learnt by regression.
+    supervised: components that are learnt by regression. inputs: how rows are read; not
+    there where an actor of others' has a way of its own.
     """
 
+    inputs: Inputs  # no default, which would hide the module of that name
     memory_width: int = 0
     mask_width: int = 0
     supervised: int = 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from configs.errors import TrainingError
 from configs.mappo import CriticConfig
 from policies.dropout import MaskBank, masked
+from policies.inputs import Inputs, moved
 from policies.networks import activate, activation_gain, linear, orthogonal
 from policies.reader import RowReader
 
@@ -53,16 +54,15 @@ class ValueNorm(nn.Module):
 
         `batches` is how many exponential steps of `beta` the batch counts for. `known`,
         bool [width], leaves alone those of agents that had no returns; None is all.
-        Weighted, debiased updates of mean and variance after West (1979), which
-        subtract no two large numbers.
+        Exponential weights, debiased.
         """
         keep = self.beta ** (batches if known is None else batches * known.double())
         weight = keep * self.weight.double() + (1.0 - keep)
         share = (1.0 - keep) / weight.clamp(min=torch.finfo(weight.dtype).tiny)
-        delta = batch_mean.double() - self.mean
-        variance = (1.0 - share) * (self.variance + share * delta * delta)
-        self.variance.copy_(variance + share * batch_variance.double())
-        self.mean.add_(share * delta)
+        before = self.mean.double(), self.variance.double()
+        mean, variance = moved(*before, batch_mean.double(), batch_variance.double(), share)
+        self.mean.copy_(mean)
+        self.variance.copy_(variance)
         self.weight.copy_(weight)
 
     def normalize(self, values: Tensor) -> Tensor:
@@ -77,13 +77,20 @@ class ValueNorm(nn.Module):
 class Critic(nn.Module, ABC):
     """Values of all agents from one row: [..., state_width] -> [..., agents], normalised.
 
-    reader: encodes the windows that rows begin with; None where nothing is encoded. Rows
-    are then [N, state_width].
+    moments: see `Inputs`. reader: encodes the windows that rows begin with, rows then being
+    [N, state_width]; None where nothing is encoded.
     """
 
-    def __init__(self, agents: int, config: CriticConfig, reader: RowReader | None) -> None:
+    def __init__(
+        self,
+        moments: Sequence[int],
+        agents: int,
+        config: CriticConfig,
+        reader: RowReader | None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.inputs = Inputs(moments, config.input_norm, config.input_clip)
         self.reader = reader
         self.norm = ValueNorm(agents, config.value_norm_beta)
         self.bank: MaskBank | None = None
@@ -133,9 +140,6 @@ class Critic(nn.Module, ABC):
         """Masks [..., hidden] as they multiply what `_begin` gives."""
         return masks
 
-    def _clip(self, states: Tensor) -> Tensor:
-        return states.clamp(-self.config.input_clip, self.config.input_clip)
-
     def _features(self, columns: Tensor) -> Tensor:
         if self.reader is None:
             return columns
@@ -158,7 +162,7 @@ class CentralCritic(Critic):
         seed: int = 0,
         reader: RowReader | None = None,
     ) -> None:
-        super().__init__(agents, config, reader)
+        super().__init__(range(state_width), agents, config, reader)
         generator = torch.Generator().manual_seed(seed)
         widths = (state_width if reader is None else reader.width, *config.hidden)
         gain = activation_gain(config.activation)
@@ -170,7 +174,7 @@ class CentralCritic(Critic):
             self.identity = nn.Parameter(orthogonal(agents, widths[1], gain, generator))
 
     def _begin(self, states: Tensor) -> Tensor:
-        values = self.layers[0](self._features(self._clip(states)))
+        values = self.layers[0](self._features(self.inputs(states)))
         if self.config.identity:
             values = values.unsqueeze(-2) + self.identity
         first: Tensor = activate(values, self.config.activation)

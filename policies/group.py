@@ -18,6 +18,7 @@ from configs.actors import ActorConfig
 from configs.errors import TrainingError
 from policies.actor import Acted, Actor, Evaluated
 from policies.factors import FactorHead
+from policies.inputs import Inputs
 from policies.networks import activate_, activation_gain
 from policies.stacked import Cell, GRUCell, LSTMCell, StackedLinear
 from signals.team import GroupLayout
@@ -49,6 +50,9 @@ class GroupActor(Actor):
         numbered = config.identity and sharing == "shared"
         numbers = torch.eye(self.agents) if numbered else torch.zeros(self.agents, 0)
         self.register_buffer("numbers", numbers, persistent=False)  # [agents, agents or 0]
+        alike = layout.observation_width if sharing == "shared" else layout.row_width
+        moments = [column % alike for column in range(layout.row_width)]
+        self.inputs = Inputs(moments, config.input_norm, config.input_clip)
         self.trunk = self._build_trunk(networks, generator)
         self.cell = self._build_cell(networks, generator)
         self.factors = FactorHead(layout, config, networks)
@@ -109,7 +113,7 @@ class GroupActor(Actor):
 
     def _hidden(self, rows: Tensor) -> Tensor:
         """Rows [..., row_width] -> [networks, rows of each, units] of the last hidden layer."""
-        values = rows.clamp(-self.config.input_clip, self.config.input_clip)
+        values: Tensor = self.inputs(rows)
         if self.numbers.shape[-1]:
             observed = values.reshape(-1, self.agents, self.layout.observation_width)
             numbers = self.numbers.to(values).expand(observed.shape[0], -1, -1)

@@ -47,6 +47,7 @@ from policies.dropout import (
     masked,
 )
 from policies.heads import HeadTable, LegalChoices
+from policies.inputs import Inputs
 from policies.networks import activate, activation_gain, orthogonal
 from policies.reader import RowReader
 from policies.superposition import SuperpositionLayer
@@ -74,6 +75,7 @@ class SequentialPolicy(Actor):
         self.table = HeadTable(layout, config.state_dependent_sigma)
         self.mask_width = self.table.mask_width
         self.supervised = self.table.supervised
+        self.inputs = Inputs(range(layout.row_width), config.input_norm, config.input_clip)
         generator = torch.Generator().manual_seed(seed)
         self.reader = RowReader(layout, config.encoders, generator)
         self._build_first_layer(generator)
@@ -163,9 +165,6 @@ class SequentialPolicy(Actor):
 
     def _log_sigma(self, raw: Tensor) -> Tensor:
         return log_sigma_between(raw, self.config.min_sigma, self.config.max_sigma)
-
-    def _clip(self, rows: Tensor) -> Tensor:
-        return rows.clamp(-self.config.input_clip, self.config.input_clip)
 
     def act(
         self,
@@ -286,7 +285,7 @@ class SequentialPolicy(Actor):
 
     def _from_row(self, rows: Tensor) -> Tensor:
         """What every agent's first layer makes of rows and messages, [N, agents, hidden]."""
-        return self._first(self.reader(self._clip(rows)))
+        return self._first(self.reader(self.inputs(rows)))
 
     def _first(self, features: Tensor) -> Tensor:
         """What every agent's first layer makes of the reader's features."""
@@ -388,7 +387,7 @@ class SequentialPolicy(Actor):
         # Where autocast holds, too: in bfloat16 a log-probability of -5 is off by .03.
         with torch.autocast(outputs.device.type, enabled=False):
             evaluated = self._judge(outputs, latent, masks)
-            auxiliary = self.reader.losses(self._clip(rows))
+            auxiliary = self.reader.losses(self.inputs(rows))
             if dropped is not None:
                 auxiliary["dropout_loss"] = self._divergence(outputs.detach(), dropped, masks)
         return evaluated._replace(auxiliary=auxiliary)

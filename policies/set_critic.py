@@ -37,6 +37,15 @@ class AgentColumns:
         """The agents of a role, in their order."""
         return [agent for agent, own in enumerate(self.roles) if own == role]
 
+    def moments(self) -> list[int]:
+        """Of each column of a row a number, the same for columns of one meaning."""
+        first = [self.of_role(role)[0] for role in self.roles]
+        like = {column: column for column in self.shared}
+        for own, alike in zip(self.own, first, strict=True):
+            like |= dict(zip(own, self.own[alike], strict=True))
+        numbers = {column: number for number, column in enumerate(sorted(set(like.values())))}
+        return [numbers[like[column]] for column in sorted(like)]
+
 
 class SetCritic(Critic):
     """First layer: shared columns + own columns + role, per agent; then agents are related.
@@ -54,7 +63,7 @@ class SetCritic(Critic):
         seed: int = 0,
         reader: RowReader | None = None,
     ) -> None:
-        super().__init__(len(columns.roles), config, reader)
+        super().__init__(columns.moments(), len(columns.roles), config, reader)
         generator = torch.Generator().manual_seed(seed)
         gain, hidden = activation_gain(config.activation), config.hidden
         width = len(columns.shared) if reader is None else reader.width
@@ -84,7 +93,7 @@ class SetCritic(Critic):
         self.register_buffer(name, torch.tensor(places, dtype=torch.long), persistent=False)
 
     def _begin(self, states: Tensor) -> Tensor:
-        states = self._clip(states)
+        states = self.inputs(states)
         shared = self.shared(self._features(states[..., self.get_buffer("shared_columns")]))
         found = []
         for role, weight in enumerate(self.own):

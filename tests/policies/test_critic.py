@@ -130,6 +130,13 @@ def test_exchanging_agents_of_a_role_exchanges_their_values(relate: str):
     assert (critic(other) != values).all(0).all()
 
 
+def test_agents_of_a_role_are_read_by_the_same_moments():
+    critic, states = set_critic(input_norm="running"), 50.0 + 9.0 * states_of(64)
+    critic.inputs.update(critic.inputs.sums(states, None))
+    exchanged = states[:, [0, 1, 6, 7, 4, 5, 2, 3, 9, 8]]
+    torch.testing.assert_close(critic(exchanged), critic(states)[:, [2, 1, 0, 4, 3]])
+
+
 def test_flat_critics_have_no_such_symmetry():
     critic, states = flat_critic(), states_of(6)
     exchanged = states[:, [0, 1, 6, 7, 4, 5, 2, 3, 8, 9]]

@@ -74,8 +74,12 @@ def trained(algorithm: MAPPO, iterations: int) -> list[dict[str, Any]]:
         {"sharing": "per_agent", "policy": ActorConfig(hidden=(8,), memory="gru", memory_width=4)},
         {"sharing": "sequential", "target_kl": 0.001},
         {"reward": "team", "critic": CriticConfig(hidden=(8,), identity=True)},
+        {
+            "policy": ActorConfig(hidden=(8,), input_norm="running"),
+            "critic": CriticConfig(hidden=(8,), input_norm="running"),
+        },
     ],
-    ids=["separate", "memory", "sequential", "identity"],
+    ids=["separate", "memory", "sequential", "identity", "norm"],
 )
 def test_two_learners_hold_identical_weights(changes: dict[str, Any]):
     """Agents die at different times, so that the learners' shards hold unequal lives."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from configs.actors import ActorConfig
-from configs.mappo import CriticConfig, CriticInput, GroupConfig
+from configs.mappo import CriticConfig, CriticInput, GroupConfig, Sharing
 from signals.team import TeamLayout
 from tests.trainers.team_envs import Life, Seen, team_layout
 from tests.trainers.updates import (  # noqa: F401  one_thread is a fixture
@@ -376,3 +376,42 @@ def test_groups_keep_settings_of_their_own():
         assert torch.equal(value, second.parameters()[name]), name
     built = [actor.build() for actor in first.plan.actors]
     assert not torch.equal(built[0].trunk[0].weight, built[1].trunk[0].weight)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "per_agent"])
+def test_the_moments_of_rows_move_after_an_update_by_the_living(sharing: Sharing):
+    policy = ActorConfig(hidden=(8,), input_norm="running")
+    critic = CriticConfig(hidden=(8,), input_norm="running", input="observations")
+    team = bench(LAYOUT, settings_of(policy=policy, critic=critic, sharing=sharing), LIVES)
+    first = team.sample()
+    mode = {
+        name: actor.act(_rows(first, name), None).log_prob for name, actor in team.actors.items()
+    }
+    figures = team.update.run(first, progress=0.0, number=1)
+    # Rows are judged by the moments that they were acted by: the first step's ratios are 1.
+    assert all(abs(figures[f"kl/{name}"]) < 1e-6 for name in team.actors)
+    second = team.sample()
+    team.update.run(second, progress=0.1, number=2)
+    for actor in team.plan.actors:
+        rows = np.concatenate([r.decisions[actor.name].rows for r in (first, second)])
+        alive = np.concatenate([r.alive[..., actor.agents] for r in (first, second)])
+        agents = alive.shape[-1]
+        observed = rows.reshape(*alive.shape, -1).astype(np.float64)
+        lived = (
+            [observed[alive]]
+            if sharing == "shared"
+            else [observed[..., k, :][alive[..., k]] for k in range(agents)]
+        )
+        inputs = team.actors[actor.name].inputs
+        np.testing.assert_allclose(
+            inputs.mean, np.concatenate([x.mean(0) for x in lived]), atol=1e-5
+        )
+        variance = np.concatenate([x.var(0) for x in lived])
+        np.testing.assert_allclose(inputs.variance, variance, rtol=1e-4, atol=1e-6)
+        after = team.actors[actor.name].act(_rows(first, actor.name), None).log_prob
+        assert not torch.allclose(after, mode[actor.name])
+    assert (team.critic.inputs.count == 2 * ENVS * LENGTH).all()
+
+
+def _rows(rollout: Rollout, name: str) -> Tensor:
+    return torch.from_numpy(rollout.decisions[name].rows).flatten(0, 1)

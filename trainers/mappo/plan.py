@@ -228,6 +228,12 @@ def _plan_layer(layout: LayerLayout, config: MappoConfig) -> TeamPlan:
             f"mappo.policy with {wrong}: the agents of layer '{layout.layer}' act in order by "
             "feed-forward networks of their own, which have none of this; change these"
         )
+    for part, norm in (("policy", config.policy.input_norm), ("critic", config.critic.input_norm)):
+        if norm != "none":
+            raise TrainingError(
+                f"mappo.{part}.input_norm={norm}: the columns of layer '{layout.layer}' are scaled "
+                "as its column table says; expected none"
+            )
     RowReader(layout, config.policy.encoders, torch.Generator())  # likewise
     actor = ActorPlan(
         name=POLICY,

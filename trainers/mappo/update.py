@@ -19,7 +19,8 @@ from configs.errors import TrainingError
 from configs.mappo import MappoConfig
 from policies.actor import Actor, Evaluated
 from policies.critic import Critic
-from trainers.mappo.batch import MEMORY, Batch, Batches, Rows
+from policies.inputs import Inputs
+from trainers.mappo.batch import MEMORY, ROWS, STATES, Batch, Batches, Rows
 from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import Rollout
 
@@ -123,6 +124,7 @@ class Update:
             self._judge_anew(batch)
         found["epochs"] = float(self._run_epochs(batch, number))
         found["progress"] = progress
+        self._take_in(batch)
         return self._figures(found, number)
 
     def _set_rates(self, progress: float) -> None:
@@ -149,6 +151,20 @@ class Update:
             batch.rows[name]["log_prob"] = (
                 found.transpose(0, 1) if in_time else found.view_as(recorded)
             )
+
+    def _take_in(self, batch: Batch) -> None:
+        """Move the moments by which rows are read; runners act by them from now on."""
+        for name, part in batch.rows.items():
+            inputs = getattr(self._modules[name], "inputs", None)
+            if not (isinstance(inputs, Inputs) and inputs.running):
+                continue
+            rows = part[STATES if name == CRITIC else ROWS].flatten(0, -2)
+            alive = None if name == CRITIC else part.get("alive")
+            weight = None
+            if alive is not None:
+                each = rows.shape[-1] // alive.shape[-1]
+                weight = alive.flatten(0, -2).repeat_interleave(each, dim=-1)
+            inputs.update(self._averaged(inputs.sums(rows, weight)))
 
     # ---------------------------------------------------------------- the update
 
