@@ -18,7 +18,6 @@ would else turn all that have ended into arrays anew at every step.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,9 +34,10 @@ from ray.tune.registry import register_env
 
 from experiments.contenders import Sharing, Training
 from experiments.toy_team import LENGTH, parallel_env
+from trainers.session import start_ray
 
 _SHARED = "all"
-_OBJECT_STORE_BYTES = 100 << 20
+_OBJECT_STORE_MB = 100
 
 
 class TeamAsMultiAgentEnv(MultiAgentEnv):
@@ -146,15 +146,7 @@ def local_ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    start_ray(2, _OBJECT_STORE_MB)
     try:
         yield
     finally:

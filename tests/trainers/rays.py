@@ -7,20 +7,15 @@ from contextlib import contextmanager
 
 import ray
 
-_OBJECT_STORE_BYTES = 100 << 20
+from trainers.session import start_ray
+
+_OBJECT_STORE_MB = 128
 
 
 @contextmanager
 def local_ray(num_cpus: int) -> Iterator[None]:
     """Ray on this machine, for as long as it is needed."""
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    start_ray(num_cpus, _OBJECT_STORE_MB)
     try:
         yield
     finally:

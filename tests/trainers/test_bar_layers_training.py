@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from rich.console import Console
 
 from cascade.artefact import load_artefact
@@ -21,6 +19,7 @@ from configs.train import TRAININGS, LayerTraining
 from signals.regime import RegimeModel
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
+from tests.trainers.rays import local_ray
 from tests.trainers.test_commands import play
 from trainers.layers import REGIME_MODEL_FILE
 from trainers.runs import load_run, new_run, resumed_run
@@ -77,10 +76,8 @@ def tiny(
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_ray() -> Iterator[None]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init("local", num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from rich.console import Console
 
 from cascade.artefact import load_artefact
@@ -23,6 +22,7 @@ from cascade.commands import DecideRequest, run_decide
 from configs.tracking import URI_VARIABLE
 from configs.train import TrainConfig
 from signals.execution import EXECUTION
+from tests.trainers.rays import local_ray
 from trainers.commands import train_layer
 from trainers.runs import RunFolder, load_run, new_run, resumed_run
 from trainers.tracking import connect
@@ -73,10 +73,8 @@ def play(config: TrainConfig, folder: RunFolder, resume: bool = False) -> str:
 @pytest.fixture(autouse=True, scope="module")
 def _one_ray() -> Iterator[None]:
     """Ray once for the module: a training uses one that already runs."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init("local", num_cpus=1, object_store_memory=128 << 20, include_dashboard=False)
-    yield
-    ray.shutdown()
+    with local_ray(1):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ import torch
 from configs.curriculum import CurriculumConfig
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
+from tests.trainers.rays import local_ray
 from tests.trainers.test_train import curve, tiny
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.checkpoint import latest_checkpoint, load_checkpoint
@@ -41,16 +42,8 @@ BACK_S = 60.0  # a runner that was killed is back after about six
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 << 20,
-        log_to_driver=False,
-        logging_level="CRITICAL",
-    )
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 @pytest.fixture
