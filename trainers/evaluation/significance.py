@@ -30,7 +30,7 @@ MAX_BLOCKS = 20  # 184,756 ways; more would not fit into memory
 LEAST_PERIODS = 4  # third and fourth moments of fewer say nothing
 _LAGS_POWER = 2.0 / 9.0  # Newey and West (1994) for Bartlett's kernel
 _LAGS_SCALE, _LAGS_OF = 4.0, 100.0
-_NORMAL_KURTOSIS = 3.0
+_STEEPEST = 0.97  # of an AR(1) that prewhitens: beyond it nothing is known of the mean
 _TINY = 1e-300
 
 
@@ -79,20 +79,24 @@ def moments(returns: ArrayLike, *, dependent: bool = True) -> Moments:
 def effective_periods(returns: ArrayLike) -> Floats:
     """How many independent periods returns [n, ...] are worth, [...], n at most.
 
-    n over 1 + 2 sum of Bartlett-weighted autocorrelations (Lo, "The statistics of Sharpe
-    ratios", 2002; lags by Newey and West 1994). Returns that alternate are not counted as
-    more: what looks like certainty there may be a bid-ask bounce.
+    n times their variance over their long-run variance (Lo, "The statistics of Sharpe ratios",
+    2002): Bartlett-weighted autocovariances, lags by Newey and West (1994), prewhitened by an
+    AR(1) (Andrews and Monahan 1992), without which trends are counted too low. Returns that
+    alternate are not counted as more: what looks like certainty there may be a bid-ask bounce.
     """
     values = checked(returns, LEAST_PERIODS)
     n = len(values)
-    lags = min(int(_LAGS_SCALE * (n / _LAGS_OF) ** _LAGS_POWER), n - 1)
     centred = values - values.mean(axis=0)
     second = np.square(centred).sum(axis=0)
-    inflation = np.ones(second.shape)
+    safe = np.where(second > 0.0, second, 1.0)
+    slope = np.clip((centred[1:] * centred[:-1]).sum(axis=0) / safe, -_STEEPEST, _STEEPEST)
+    rest = centred[1:] - slope * centred[:-1]
+    lags = min(int(_LAGS_SCALE * (n / _LAGS_OF) ** _LAGS_POWER), n - 2)
+    long_run = np.square(rest).sum(axis=0)
     for lag in range(1, lags + 1):
-        product = (centred[lag:] * centred[:-lag]).sum(axis=0)
-        correlation = np.divide(product, second, out=np.zeros(second.shape), where=second > 0.0)
-        inflation += 2.0 * (1.0 - lag / (lags + 1.0)) * correlation
+        weight = 1.0 - lag / (lags + 1.0)
+        long_run += 2.0 * weight * (rest[lag:] * rest[:-lag]).sum(axis=0)
+    inflation = long_run / (1.0 - slope) ** 2 / safe
     return np.asarray(n / np.maximum(inflation, 1.0))
 
 
