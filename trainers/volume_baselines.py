@@ -19,7 +19,7 @@ from market.worker import SLOW
 from trainers.baselines import ScheduleBaseline
 
 _Floats = NDArray[np.float64]
-PRIOR_STEPS = 10.0  # how many steps of volume the expected one is worth before any was seen
+PRIOR_STEPS = 2.0  # steps of volume that the expected one is worth before any was seen
 
 
 @dataclass

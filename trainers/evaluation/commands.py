@@ -148,7 +148,8 @@ def _bars(
     )
     found = of_bars(played, subject.layer.name, **judged)
     drawn = plots.plots_of_bars(found, played, subject.layer.layout)
-    series = {"day": played.days, **{f"gain/{name}": gain for name, gain in found.gains.items()}}
+    stamps = played.days if found.unit == "day" else played.day
+    series = {"day": stamps, **{f"gain/{name}": gain for name, gain in found.gains.items()}}
     return found, drawn, series
 
 

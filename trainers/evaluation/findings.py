@@ -27,6 +27,7 @@ from trainers.evaluation.subject import POLICY
 Floats = NDArray[np.float64]
 
 SAMPLES = 1_000
+LEAST_DAYS = 30  # fewer are judged bar by bar
 _BP = 1e4
 _LEAST_BLOCKS = 4  # of CSCV
 _ORDER_METRICS = (
@@ -65,7 +66,7 @@ class Findings:
 
     Attributes:
         layer: its name.
-        unit: what one period is: "day" or "path of parent orders".
+        unit: what one period is: "day", of a short backtest "bar", of parent orders "path".
         gains: policy -> float64 [periods], net of costs: returns of days, or minus the mean
             shortfall (bp) of a path's orders.
         best: the baseline of the best mean gain.
@@ -145,13 +146,17 @@ class Findings:
 def of_bars(
     bars: Bars, layer: str, *, trials: float, confidence: float, seed: int, notes: tuple[str, ...]
 ) -> Findings:
-    """What a backtest bar by bar comes to; its periods are days.
+    """What a backtest bar by bar comes to; its periods are days, of a short one bars.
 
     Raises:
-        DataError: fewer days than intervals take.
+        DataError: fewer bars than intervals take.
     """
-    gains = {name: bars.daily(track.returns) for name, track in bars.tracks.items()}
-    year = bars.days_a_year
+    by_day = len(bars.days) >= LEAST_DAYS
+    gains = {
+        name: bars.daily(track.returns) if by_day else track.returns
+        for name, track in bars.tracks.items()
+    }
+    year = bars.days_a_year * (1.0 if by_day else len(bars.day) / len(bars.days))
     best = _best(gains)
     by_bar = {name: track.returns * _BP for name, track in bars.tracks.items()}
     groupings = {"year": years_of(bars.day), **bars.regimes}
@@ -166,7 +171,7 @@ def of_bars(
     }
     return Findings(
         layer=layer,
-        unit="day",
+        unit="day" if by_day else "bar",
         gains=gains,
         best=best,
         better=_lead(gains, best, trials, confidence),

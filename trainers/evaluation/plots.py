@@ -51,7 +51,8 @@ class SampleOrder:
 
 def plots_of_bars(found: Findings, bars: Bars, layout: LayerLayout) -> list[Drawn]:
     """All plots of a backtest bar by bar."""
-    days = bars.days.astype("datetime64[D]").astype("datetime64[ms]").astype(object)
+    stamps = bars.days.astype("datetime64[D]").astype("datetime64[ms]").astype(object)
+    days = stamps if found.unit == "day" else np.arange(found.lead.size)
     track = bars.tracks[POLICY]
     curves = {
         name: (metrics.equity_of(gain)[1:] - 1.0) * 100.0 for name, gain in found.gains.items()
@@ -63,7 +64,7 @@ def plots_of_bars(found: Findings, bars: Bars, layout: LayerLayout) -> list[Draw
             "equity",
             "Equity",
             "Growth net of costs. The policy should end above every baseline, and steadily.",
-            ("day", "growth since the start, %"),
+            (found.unit, "growth since the start, %"),
             days,
             curves,
             found.best,
@@ -163,7 +164,7 @@ def _drawdown(found: Findings, days: Any) -> Drawn:
         "drawdown",
         "Drawdown",
         "How far the account lies below its highest so far. Deep and long is what hurts.",
-        ("day", "below the highest so far, %"),
+        (found.unit, "below the highest so far, %"),
         days,
         shown,
         found.best,
