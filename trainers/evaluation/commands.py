@@ -24,6 +24,7 @@ from configs.tracking import TrackingConfig
 from trainers.evaluation import bars as barwise
 from trainers.evaluation import plots
 from trainers.evaluation.findings import Findings, of_bars, of_orders
+from trainers.evaluation.leaks import border_note
 from trainers.evaluation.orders import play_orders
 from trainers.evaluation.page import report_page, shown
 from trainers.evaluation.subject import POLICY, Subject, check_unseen, find_subject
@@ -89,7 +90,8 @@ def run_evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> E
             cache=Path(cache),
         )
         apart = check_unseen(subject, request.split)
-        notes = (how, *subject.differences())
+        border = border_note(subject, request.split)
+        notes = (how, *subject.differences(), *(() if border is None else (border,)))
         found, drawn, series = _played(subject, request, tried, notes)
     folder = request.output or _default_folder(subject)
     told = [*_told(subject, request), apart]
@@ -167,7 +169,10 @@ def _orders(
     orders = play_orders(
         make, subject.policy, baselines, config, parents=request.episodes, on_batch=on_batch
     )
-    found = of_orders(orders, subject.layer.name, **judged)
+    env: Any = subject.env
+    inside = env.upstream.loaded or env.market.reference.kind == "bars"
+    unit = "day" if inside else "path"
+    found = of_orders(orders, subject.layer.name, unit=unit, **judged)
     sample = _sample(
         make, {POLICY: subject.policy, found.best: baselines[found.best]}, orders.report
     )

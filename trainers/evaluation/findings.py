@@ -66,7 +66,8 @@ class Findings:
 
     Attributes:
         layer: its name.
-        unit: what one period is: "day", of a short backtest "bar", of parent orders "path".
+        unit: what one period is: "day", of a short backtest "bar"; of parent orders "path", or
+            "day" where they are worked inside given bars.
         gains: policy -> float64 [periods], net of costs: returns of days, or minus the mean
             shortfall (bp) of a path's orders.
         best: the baseline of the best mean gain.
@@ -201,8 +202,9 @@ def of_orders(
     confidence: float,
     seed: int,
     notes: tuple[str, ...],
+    unit: str = "path",
 ) -> Findings:
-    """What a backtest of parent orders comes to; its periods are paths.
+    """What a backtest of parent orders comes to; its periods are paths, or days of bars.
 
     Raises:
         DataError: fewer paths than intervals take.
@@ -229,7 +231,7 @@ def of_orders(
     }
     return Findings(
         layer=layer,
-        unit="path",
+        unit=unit,
         gains=gains,
         best=best,
         better=_lead(gains, best, trials, confidence),

@@ -290,7 +290,7 @@ def _sample(sample: SampleOrder) -> Drawn:
     for (name, left), colour, dash in zip(
         sample.open.items(), (_FIRST, _SECOND), ("-", "--"), strict=False
     ):
-        beside.plot(steps, left * 100.0, color=colour, linestyle=dash, linewidth=1.6)
+        beside.plot(np.arange(len(left)), left * 100.0, color=colour, linestyle=dash, linewidth=1.6)
         axes.plot([], [], color=colour, linestyle=dash, label=f"left open by {name}")
     beside.set_ylabel("left open, %", color=INK)
     beside.tick_params(colors=INK)
