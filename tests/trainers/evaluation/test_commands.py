@@ -117,7 +117,8 @@ def test_the_data_say_what_the_page_says(done: Evaluated) -> None:
         np.testing.assert_array_equal(series[f"gain.{POLICY}"], found.gains[POLICY])
     assert found.best != POLICY
     assert data["better"]["probability"] == pytest.approx(data["better"]["psr"])
-    assert any(note.startswith("EMBARGO") for note in data["notes"])
+    # The validation split lies between, wider than any window.
+    assert not any(note.startswith("EMBARGO") for note in data["notes"])
 
 
 def test_the_same_seed_says_the_same_and_trials_lower_it(
@@ -176,7 +177,7 @@ def test_trials_are_counted_in_the_study_itself(tmp_path: Path) -> None:
     study.optimize(objective, n_trials=5, catch=(RuntimeError,))
     study.enqueue_trial({"x": 0.5})  # waits: not tried yet
     assert trials_of(storage, None) == trials_of(storage, "one") == 5
-    with pytest.raises(ConfigError, match="did you mean 'one'|one"):
+    with pytest.raises(ConfigError, match="--study two"):
         trials_of(storage, "two")
     optuna.create_study(storage=storage, study_name="empty")
     with pytest.raises(ConfigError, match="name one with --study"):

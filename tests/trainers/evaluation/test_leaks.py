@@ -4,6 +4,8 @@ features in tests/signals/bars, splits in tests/market/test_splits, upstream in 
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cascade.artefact import read_manifest
+from cascade.artefact import MANIFEST_FILE, read_manifest
 from configs.errors import ArtefactError, ConfigError, DataError
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
@@ -146,12 +148,10 @@ def test_a_missing_embargo_is_told(artefact: Path, tmp_path: Path) -> None:
 
 
 def test_another_simulator_than_the_trainings_is_refused(artefact: Path, tmp_path: Path) -> None:
-    config = load_config(StrategicConfig, STRATEGIC_ENV).model_dump(mode="json")
-    config["fills_at_close"] = True
-    other = export_strategic(tmp_path / "other", config={"env": config})
+    other = _told(artefact, tmp_path / "other", {"env": {**STRATEGIC_ENV, "fills_at_close": True}})
     with pytest.raises(ArtefactError, match="in another simulator it would not be the same"):
         _subject(other, tmp_path)
-    untold = export_strategic(tmp_path / "untold", config={"lot": 1})
+    untold = _told(artefact, tmp_path / "untold", {"lot": 1})
     with pytest.raises(ArtefactError, match="has no 'env'"):
         _subject(untold, tmp_path)
     version = export_strategic(tmp_path / "version", env_id="strategic_v9")
@@ -194,6 +194,14 @@ def test_environments_that_share_a_seed_count_as_one() -> None:
     assert honest.half_width > 2.0 * as_rows.half_width
     with pytest.raises(DataError, match="single cluster"):
         mean_interval(cost, clusters=np.zeros(200), **told)
+
+
+def _told(artefact: Path, folder: Path, config: dict[str, object]) -> Path:
+    """A copy whose manifest says that it was trained with another configuration."""
+    shutil.copytree(artefact, folder)
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "config": config}))
+    return folder
 
 
 def _with(subject: Subject, **changed: object) -> Subject:
