@@ -320,7 +320,7 @@ def evaluate(
     request = EvaluateRequest(
         place=policy,
         layer=layer,
-        split=split,  # type: ignore[arg-type]  checked where it is used
+        split=split,
         episodes=episodes,
         seed=seed,
         trials=trials,

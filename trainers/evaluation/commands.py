@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tempfile
@@ -19,7 +20,6 @@ from rich.table import Table
 
 from configs.errors import ConfigError, TrackingError
 from configs.places import function_at
-from configs.splits import Split
 from configs.tracking import TrackingConfig
 from trainers.evaluation import bars as barwise
 from trainers.evaluation import plots
@@ -27,7 +27,7 @@ from trainers.evaluation.findings import Findings, of_bars, of_orders
 from trainers.evaluation.leaks import border_note
 from trainers.evaluation.orders import play_orders
 from trainers.evaluation.page import report_page, shown
-from trainers.evaluation.subject import POLICY, Subject, check_unseen, find_subject
+from trainers.evaluation.subject import POLICY, Subject, check_unseen, checked_split, find_subject
 from trainers.evaluation.trials import trials_of
 from trainers.report import replace
 from trainers.tracking import connect, tracking_uri
@@ -54,7 +54,7 @@ class EvaluateRequest:
 
     place: str
     layer: str | None = None
-    split: Split = "test"
+    split: str = "test"
     episodes: int | None = None
     seed: int = 0
     trials: int | None = None
@@ -89,8 +89,9 @@ def run_evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> E
             tracking_uri=uri,
             cache=Path(cache),
         )
-        apart = check_unseen(subject, request.split)
-        border = border_note(subject, request.split)
+        split = checked_split(request.split)
+        apart = check_unseen(subject, split)
+        border = border_note(subject, split)
         notes = (how, *subject.differences(), *(() if border is None else (border,)))
         found, drawn, series = _played(subject, request, tried, notes)
     folder = request.output or _default_folder(subject)
@@ -149,10 +150,22 @@ def _bars(
         make, policies, episodes=request.episodes, seed=request.seed, on_policy=on_policy
     )
     found = of_bars(played, subject.layer.name, **judged)
+    found = _told_of_episodes(found, played)
     drawn = plots.plots_of_bars(found, played, subject.layer.layout)
     stamps = played.days if found.unit == "day" else played.day
     series = {"day": stamps, **{f"gain/{name}": gain for name, gain in found.gains.items()}}
     return found, drawn, series
+
+
+def _told_of_episodes(found: Findings, played: barwise.Bars) -> Findings:
+    """The same with what chaining episodes does to everyone alike."""
+    length = len(played.number) // played.episodes
+    said = (
+        f"The backtest chains {played.episodes} episodes of {length} bars, each of which begins "
+        "flat and ends in liquidation through the book: whoever holds long pays for it every time, "
+        "baselines as well, and drawdown limits begin anew."
+    )
+    return dataclasses.replace(found, notes=(said, *found.notes))
 
 
 def _orders(

@@ -94,9 +94,9 @@ def plots_of_orders(
         _lines(
             "equity",
             "What was saved over the best baseline",
-            "Sum of its shortfall less the policy's, path by path: rising where the policy is "
-            "cheaper.",
-            ("path", "saved so far, bp"),
+            f"Sum of its shortfall less the policy's, {found.unit} by {found.unit}: rising where "
+            "the policy is cheaper.",
+            (found.unit, "saved so far, bp"),
             count,
             {POLICY: np.cumsum(found.lead)},
             found.best,
@@ -104,9 +104,9 @@ def plots_of_orders(
         _lines(
             "costs-by-path",
             "Mean shortfall so far",
-            "Each policy's mean over the paths so far, which settles as paths are added. Lower is "
-            "cheaper.",
-            ("path", "mean shortfall, bp"),
+            f"Each policy's mean over the {found.unit}s so far, which settles as more are added. "
+            "Lower is cheaper.",
+            (found.unit, "mean shortfall, bp"),
             count,
             {name: -curve for name, curve in curves.items()},
             found.best,
@@ -137,9 +137,12 @@ def _lines(
     figure, axes = panel_axes(*labels)
     every = np.unique(np.linspace(0, len(x) - 1, _CURVE_POINTS).round().astype(int))
     places = np.asarray(x, dtype=object)[every]
+    others = "other baselines"
     for policy, curve in curves.items():
-        style = _style(policy, best)
-        axes.plot(places, np.asarray(curve)[every], label=policy, **style)
+        named = policy in (POLICY, best)
+        label = policy if named else others
+        axes.plot(places, np.asarray(curve)[every], label=label, **_style(policy, best))
+        others = others if named else "_unnamed"  # one entry in the legend for all of them
     axes.axhline(0.0, color=INK, linewidth=0.8, dashes=(2, 3))
     _turn_dates(axes, x)
     return Drawn(name, title, look_for, as_svg(figure, axes, name))
@@ -178,7 +181,7 @@ def _order_drawdown(found: Findings, count: NDArray[np.int64]) -> Drawn:
         "drawdown",
         "Drawdown of what was saved",
         "How far the savings lie below their highest so far: how long luck can hide the truth.",
-        ("path", "below the highest so far, bp"),
+        (found.unit, "below the highest so far, bp"),
         count,
         {POLICY: below},
         found.best,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,15 +113,24 @@ def find_subject(
     )
 
 
+def checked_split(name: str) -> Split:
+    """The split of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise ConfigError(f"--split {name}: expected one of {', '.join(SPLITS)}")
+
+
 def check_unseen(subject: Subject, split: Split) -> str:
     """What keeps the split apart from the training, in words.
 
     Raises:
-        ConfigError: no such split.
         ArtefactError: the policy was trained on dates that it holds, or does not say on which.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}")
     mine = dates_of(subject.env, split)
     if mine is None:
         return (
@@ -197,8 +206,3 @@ def _check_above(manifest: Manifest, folder: Path, env: Environment) -> None:
 
 def _short(digest: str | None) -> str:
     return "none" if digest is None else digest[:_SHOWN]
-
-
-def split_names() -> Sequence[str]:
-    """What --split can be."""
-    return SPLITS

@@ -29,7 +29,7 @@ from trainers.evaluate import EVALUATION_SEEDS
 from trainers.evaluation.leaks import border_note, foresight
 from trainers.evaluation.metrics import sharpe
 from trainers.evaluation.significance import verdict
-from trainers.evaluation.subject import Subject, check_unseen, find_subject
+from trainers.evaluation.subject import Subject, check_unseen, checked_split, find_subject
 from trainers.statistics import mean_interval
 
 NOWHERE = "sqlite:///none.db"
@@ -120,7 +120,7 @@ def test_the_split_that_was_trained_on_is_refused(artefact: Path, tmp_path: Path
     with pytest.raises(ArtefactError, match="expected dates that it has not seen"):
         check_unseen(subject, "train")
     with pytest.raises(ConfigError, match="--split tset"):
-        check_unseen(subject, "tset")  # type: ignore[arg-type]
+        checked_split("tset")
 
 
 def test_a_policy_trained_on_the_test_dates_is_refused(artefact: Path, tmp_path: Path) -> None:
