@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cascade.artefact import read_manifest
+from cascade.registry import mirror
 from configs.errors import ArtefactError, ConfigError, TrackingError
+from configs.tracking import URI_VARIABLE, TrackingConfig
 from envs.strategic import BatchedStrategic
 from tests.trainers.upstreams import export_strategic
 from trainers.bar_baselines import strategic_baselines
@@ -29,6 +33,8 @@ from trainers.evaluation.commands import (
 )
 from trainers.evaluation.subject import POLICY, find_subject
 from trainers.evaluation.trials import trials_of
+from trainers.runs import RunFolder
+from trainers.tracking import Run, connect
 
 EPISODES = 20
 
@@ -184,3 +190,44 @@ def test_trials_are_counted_in_the_study_itself(tmp_path: Path) -> None:
         trials_of(storage, None)
     with pytest.raises(ConfigError, match="no trial yet"):
         trials_of(storage, "empty")
+
+
+def test_a_champion_is_found_by_its_layer(artefact: Path, tmp_path: Path) -> None:
+    mirror(artefact, tmp_path / "models", "strategic", "builtin")
+    subject = find_subject(
+        "champion",
+        layer="strategic",
+        models=str(tmp_path / "models"),
+        tracking_uri="sqlite:///none.db",
+        cache=tmp_path,
+    )
+    assert subject.policy.manifest.onnx_sha256 == read_manifest(artefact).onnx_sha256
+    assert subject.run is None
+
+
+@pytest.mark.slow
+def test_the_run_that_trained_it_holds_the_report(
+    artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv(URI_VARIABLE, uri)
+    store = TrackingConfig(uri=uri, artifact_location=str(tmp_path / "artifacts"))
+    with Run(store, name="training", params={}, tags={}) as training:
+        pass
+    folder = tmp_path / "run"
+    shutil.copytree(artefact, folder / "artefact")
+    RunFolder(folder, [], tracking_run=training.run_id).finish()
+    done = _evaluated(folder, None)  # type: ignore[arg-type]
+    assert done.folder == folder / "evaluation"
+    assert done.tracked == f"tracked: {uri}, run {training.run_id}"
+    client = connect(uri, 5.0)
+    kept = {Path(file.path).name for file in client.list_artifacts(training.run_id, "evaluation")}
+    assert {PAGE_FILE, DATA_FILE, SERIES_FILE} <= kept
+    run = client.get_run(training.run_id)
+    assert run.data.tags["evaluation.verdict"] == done.found.verdict
+    assert run.data.metrics["backtest/probability"] == done.found.better.probability
+    # A store that is gone does not take the report away, and says so.
+    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
+    again = _evaluated(folder, tmp_path / "again")
+    assert again.tracked.startswith("not tracked: ")
+    assert (tmp_path / "again" / PAGE_FILE).is_file()
