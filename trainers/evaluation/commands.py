@@ -165,7 +165,8 @@ def _told_of_episodes(found: Findings, played: barwise.Bars) -> Findings:
         "flat and ends in liquidation through the book: whoever holds long pays for it every time, "
         "baselines as well, and drawdown limits begin anew."
     )
-    return dataclasses.replace(found, notes=(said, *found.notes))
+    idle = () if played.tracks[POLICY].traded.any() else ("The policy never traded.",)
+    return dataclasses.replace(found, notes=(*idle, said, *found.notes))
 
 
 def _orders(

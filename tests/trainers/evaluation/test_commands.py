@@ -19,8 +19,8 @@ from cascade.registry import mirror
 from configs.errors import ArtefactError, ConfigError, TrackingError
 from configs.tracking import URI_VARIABLE, TrackingConfig
 from envs.strategic import BatchedStrategic
-from tests.trainers.upstreams import export_strategic
-from trainers.bar_baselines import strategic_baselines
+from tests.trainers.upstreams import export_strategic, export_tactical
+from trainers.bar_baselines import strategic_baselines, tactical_baselines
 from trainers.cli import app
 from trainers.evaluation.bars import play_bars, tiles
 from trainers.evaluation.commands import (
@@ -190,6 +190,17 @@ def test_trials_are_counted_in_the_study_itself(tmp_path: Path) -> None:
         trials_of(storage, None)
     with pytest.raises(ConfigError, match="no trial yet"):
         trials_of(storage, "empty")
+
+
+@pytest.mark.slow
+def test_the_tactical_layer_is_backtested_beside_the_strategic_one_alone(tmp_path: Path) -> None:
+    artefact = export_tactical(tmp_path / "tactical")
+    found = _evaluated(artefact, tmp_path / "report").found
+    assert set(found.gains) == {POLICY, *tactical_baselines()}
+    assert found.gains[POLICY].any()
+    assert not found.gains["flat"].any()
+    assert not any("never traded" in note for note in found.notes)
+    assert "Calibration" in (tmp_path / "report" / PAGE_FILE).read_text()
 
 
 def test_a_champion_is_found_by_its_layer(artefact: Path, tmp_path: Path) -> None:
