@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
+from trainers.evaluation.cli import add_evaluate
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 OPTION_DEBUG = "--debug"
@@ -283,56 +284,6 @@ def explain(
 
 
 @app.command()
-def evaluate(
-    policy: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|ARTEFACT|champion",
-            help="Folder of a run or an artefact, 'champion' with --layer, or models:/NAME@ALIAS.",
-        ),
-    ],
-    layer: Annotated[str | None, typer.Option(help="Whose champion.")] = None,
-    split: Annotated[str, typer.Option(help="Never one that it was trained on.")] = "test",
-    episodes: Annotated[
-        int | None,
-        typer.Option(help="Parent orders, or episodes one after another; all by default.", min=2),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the evaluation.", min=0, max=1 << 24)] = 0,
-    trials: Annotated[
-        int | None, typer.Option(help="Configurations tried before this one was chosen.", min=1)
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Database of the study it was chosen from: trials counted.")
-    ] = None,
-    study: Annotated[str | None, typer.Option(help="Name of that study.")] = None,
-    models: Annotated[str, typer.Option(help="Folder of champions.")] = "models",
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the report; in the run's by default.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Backtest a policy on a split that it never saw and say whether it is any good."""
-    _need("train", _TRAINING)
-    from rich.console import Console
-
-    from trainers.evaluation.commands import EvaluateRequest, run_evaluate
-
-    request = EvaluateRequest(
-        place=policy,
-        layer=layer,
-        split=split,
-        episodes=episodes,
-        seed=seed,
-        trials=trials,
-        storage=storage,
-        study=study,
-        output=output,
-        models=models,
-    )
-    run_evaluate(request, Console(), as_json)
-
-
-@app.command()
 def warm() -> None:
     """Compile every kernel once, so that no later command waits for it."""
     began = time.perf_counter()
@@ -515,6 +466,9 @@ def _need(extra: str, packages: tuple[str, ...]) -> None:
             f"this command needs {', '.join(missing)}, not installed here; "
             f"install grandmodel[{extra}]"
         )
+
+
+add_evaluate(app, _need, (*_TRAINING, "arch"))
 
 
 if __name__ == "__main__":

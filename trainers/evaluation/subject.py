@@ -137,8 +137,14 @@ def check_unseen(subject: Subject, split: Split) -> str:
             "Episodes are generated from seeds that training never draws: its own come from a "
             "stream apart."
         )
-    refuse_seen(subject.manifest, str(subject.folder), split, mine)
     seen = subject.manifest.trained_on
+    if seen is not None and seen.overlaps(mine):
+        raise ArtefactError(
+            f"{subject.folder} was trained on {seen}, and the {split} split holds {mine}: expected "
+            "dates that it has not seen, on which alone its result means anything; evaluate it on "
+            "--split test"
+        )
+    refuse_seen(subject.manifest, str(subject.folder), split, mine)
     said = f"The {split} split holds {mine}; the policy was trained on {seen}: no date is in both."
     if split == "validation":
         said += " Settings may have been chosen on the validation split: it is no test."
