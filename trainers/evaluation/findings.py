@@ -212,6 +212,8 @@ def of_orders(
     report = orders.report
     gains = {name: -orders.by_path(name) for name in report.samples}
     best = _best(gains)
+    years = {"year": years_of(orders.day)} if unit == "day" else {}
+    groupings = {**years, **orders.regimes}
     by_order = {name: -samples["shortfall_bp"] for name, samples in report.samples.items()}
     measures = {
         name: {
@@ -238,7 +240,7 @@ def of_orders(
         alone=None,
         measures=measures,
         others=others,
-        groups=_groups(orders.regimes, by_order, best, orders.cluster, confidence, seed),
+        groups=_groups(groupings, by_order, best, orders.cluster, confidence, seed),
         spa=superiority(gains, best, samples=SAMPLES, seed=seed),
         mcs=confidence_set(gains, samples=SAMPLES, seed=seed),
         pbo=_overfitting(gains),

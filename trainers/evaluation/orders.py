@@ -95,7 +95,8 @@ class Orders:
 
     Attributes:
         report: the paired comparison, with every metric of every order.
-        cluster: int64 [n], orders that share a path (or a day).
+        cluster: int64 [n], orders that share a path (or a day of bars).
+        day: int64 [n], since 1970 UTC, on which each began, where they are worked inside bars.
         regimes: grouping -> label of each order, known at its arrival.
         actions: float32 [decisions, action width] of the policy.
         predicted, came: float [decisions], the monitor's prediction and what then happened.
@@ -103,6 +104,7 @@ class Orders:
 
     report: EvaluationReport
     cluster: NDArray[np.int64]
+    day: NDArray[np.int64]
     regimes: dict[str, NDArray[np.str_]]
     actions: NDArray[np.float32]
     predicted: Floats
@@ -150,6 +152,7 @@ def play_orders(
     return Orders(
         report=report,
         cluster=report.clusters,
+        day=report.clusters * config.cluster_days,
         regimes={
             "volatility": thirds(rows[:, _COLUMN["volatility_long"]].astype(np.float64)),
             "size": _sizes(rows[:, _COLUMN["parent_size"]].astype(np.float64)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -125,3 +126,13 @@ def test_calibration_is_binned_by_what_was_said() -> None:
         assert error < 0.02
     assert plots.calibration(said[:20], said[:20]) == []
     assert plots.calibration(np.full(1_000, 0.5), said) == []
+
+
+def test_orders_inside_bars_are_grouped_by_year(orders: Orders) -> None:
+    days = np.repeat([10_957, 11_400], PARENTS // 2)  # 2000-01-01 and in 2001
+    dated = replace(orders, day=days)
+    told = {"trials": 1, "confidence": 0.95, "seed": 0, "notes": ()}
+    by_day = of_orders(dated, "execution", unit="day", **told)
+    years = [group for group in by_day.groups if group.by == "year"]
+    assert [(group.label, group.count) for group in years] == [("2000", 48), ("2001", 48)]
+    assert not any(g.by == "year" for g in of_orders(dated, "execution", **told).groups)
