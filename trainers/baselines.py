@@ -75,12 +75,11 @@ class ScheduleBaseline:
         left = np.maximum(np.rint(table[:, _COLUMN["time_left"]] * horizon), 1.0)
         open_share = table[:, _COLUMN["remaining_share"]]
         resting = open_share * table[:, _COLUMN["resting_share"]]
-        urgency = self._plan(table, left == horizon)
         action = neutral_action(len(table))
         phase = (horizon - left) % self.slice_steps
         last = (phase == self.slice_steps - 1) | (left <= 1.0)
         at_end = np.maximum(left - (self.slice_steps - phase), 0.0)
-        planned = _kept(urgency, at_end, np.full(len(left), float(horizon)))
+        planned = self._open(table, left, at_end)
         # What the slice still owes; on its last step what rests is cancelled and crossed too.
         owed = np.maximum(open_share - planned, 0.0) - np.where(last, 0.0, resting)
         wanted = np.maximum(owed, 0.0) / np.maximum(open_share, _SMALL)
@@ -88,6 +87,17 @@ class ScheduleBaseline:
         action[:, decode.URGENCY] = last
         action[:, decode.CANCEL_THRESHOLD] = np.where(last, 0.0, self.peg)
         return action
+
+    def _open(
+        self, table: NDArray[np.float64], left: NDArray[np.float64], at_end: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The share of the parent that the schedule leaves open when its slice ends, [N].
+
+        left, at_end: steps left, now and then.
+        """
+        horizon = float(self.config.parent.horizon_steps)
+        urgency = self._plan(table, left == horizon)
+        return _kept(urgency, at_end, np.full(len(left), horizon))
 
     def _plan(self, table: NDArray[np.float64], begins: NDArray[np.bool_]) -> NDArray[np.float64]:
         """kappa tau of each row, settled when its episode began: the static optimum's plan.

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
+from trainers.evaluation.cli import add_evaluate
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 OPTION_DEBUG = "--debug"
@@ -465,6 +466,9 @@ def _need(extra: str, packages: tuple[str, ...]) -> None:
             f"this command needs {', '.join(missing)}, not installed here; "
             f"install grandmodel[{extra}]"
         )
+
+
+add_evaluate(app, _need, (*_TRAINING, "arch"))
 
 
 if __name__ == "__main__":

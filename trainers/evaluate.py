@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,15 @@ class Actor(Protocol):
 
     def act(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Joint actions float32 [N, action_width] for rows float32 [N, row_width]."""
+        ...
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """An actor that knows more than rows: a desk that counts the market's volume, a recorder."""
+
+    def watch(self, env: BatchedEnv) -> None:
+        """Told, before its episodes begin, which environment it is to play in."""
         ...
 
 
@@ -78,6 +87,7 @@ class EvaluationReport:
         precise: the stop rule was met; False where `max_parents` came first.
         samples: policy -> metric -> float64 [parents], in the order of `seeds`.
         seeds: uint64 [parents].
+        clusters: int64 [parents], equal where episodes share what chance drew.
     """
 
     candidate: str
@@ -94,6 +104,7 @@ class EvaluationReport:
     confidence: float
     samples: dict[str, dict[str, NDArray[np.float64]]] = field(repr=False)
     seeds: NDArray[np.uint64] = field(repr=False)
+    clusters: NDArray[np.int64] = field(repr=False)
     objective: Objective = SHORTFALL
 
     def against(self, other: str) -> PairedResult:
@@ -232,6 +243,8 @@ class Match:
         """Each row's first episode, to its end; float64 [N, metrics]."""
         env = self.env
         env.reset(seeds=seeds)
+        if isinstance(actor, Watcher):
+            actor.watch(env)
         actor.reset(env.num_envs)
         measured = np.full((env.num_envs, len(env.metric_names)), np.nan)
         playing = np.ones(env.num_envs, dtype=np.bool_)
@@ -347,6 +360,7 @@ def _report(
         confidence=config.confidence,
         samples=samples,
         seeds=match.seeds,
+        clusters=match.clusters,
         objective=match.objective,
     )
 

@@ -170,12 +170,12 @@ PANELS = (
 def plot(panel: Panel, samples: Mapping[str, Sample]) -> Plot:
     """Draw one panel of every market, by its name."""
     found = {name: panel.curve(sample) for name, sample in samples.items()}
-    figure, axes = _axes(panel.x_label, panel.y_label, panel.x_log, panel.y_log)
+    figure, axes = panel_axes(panel.x_label, panel.y_label, panel.x_log, panel.y_log)
     if panel.level is not None:
         axes.axhline(panel.level, color=INK, linewidth=0.8, dashes=(2, 3))
     for place, (name, curve) in enumerate(found.items()):
         _draw(axes, curve, name, place)
-    return Plot(_finish(figure, axes, panel.name), found, _spoken(panel.title, found))
+    return Plot(as_svg(figure, axes, panel.name), found, _spoken(panel.title, found))
 
 
 def impact_plot(impact: Mapping[str, ImpactSample], facts: Mapping[str, Fact]) -> Plot:
@@ -184,7 +184,7 @@ def impact_plot(impact: Mapping[str, ImpactSample], facts: Mapping[str, Fact]) -
     `facts` holds the exponent of each experiment by the experiment's name.
     """
     units = ", ".join(sorted({pairs.unit for pairs in impact.values()}))
-    figure, axes = _axes("share of volume", f"impact, {units}", True, True)
+    figure, axes = panel_axes("share of volume", f"impact, {units}", True, True)
     found: dict[str, Curve] = {}
     for place, (name, pairs) in enumerate(impact.items()):
         label, fact = name.replace("_", " "), facts[name]
@@ -196,7 +196,7 @@ def impact_plot(impact: Mapping[str, ImpactSample], facts: Mapping[str, Fact]) -
         colour, dash = SERIES[place % len(SERIES)], DASHES[place % len(DASHES)]
         axes.plot(fit.x, fit.y, color=colour, linestyle=dash, linewidth=1.4)
         _draw(axes, found[label], f"{label}: exponent {number(fact.value)}", place, line=False)
-    return Plot(_finish(figure, axes, "impact"), found, _spoken("Impact by volume", found))
+    return Plot(as_svg(figure, axes, "impact"), found, _spoken("Impact by volume", found))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -209,7 +209,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(places, 0)}f}"
 
 
-def _axes(x_label: str, y_label: str, x_log: bool, y_log: bool) -> tuple[Figure, Axes]:
+def panel_axes(
+    x_label: str, y_label: str, x_log: bool = False, y_log: bool = False
+) -> tuple[Figure, Axes]:
+    """A figure and its axes in the page's colours."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -264,7 +267,7 @@ def _label_decades(axes: Axes) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
 
 
-def _finish(figure: Figure, axes: Axes, name: str) -> str:
+def as_svg(figure: Figure, axes: Axes, name: str) -> str:
     """The figure as an SVG element: ids its own, colours the page's, text as text."""
     import matplotlib
 

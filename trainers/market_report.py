@@ -82,7 +82,7 @@ def write_report(
         _definitions(own),
         _settings({**(settings or {}), "facts": config}),
     ]
-    replace(path, _page("Market realism", [_summary(own), *sections]).encode())
+    replace(path, page("Market realism", [_summary(own), *sections]).encode())
     return own
 
 
@@ -138,7 +138,7 @@ def _verdicts(own: Sequence[Fact], beside: Mapping[str, Fact]) -> str:
         "of the range. Intervals draw stretches of time again: long memory makes them too narrow. "
         "Facts without a range are told, not judged."
     )
-    return f"<h2>Verdicts</h2><p>{note}</p>" + _table(headers, rows)
+    return f"<h2>Verdicts</h2><p>{note}</p>" + html_table(headers, rows)
 
 
 def _cells(fact: Fact, ranged: bool) -> list[str]:
@@ -161,7 +161,7 @@ def _recordings(samples: Mapping[str, Sample]) -> str:
     ]
     absent = "" if REAL in samples else "<p>No real recording was given to stand beside it.</p>"
     headers = ["market", "source", "seconds", "tick", "messages", "fills", "quotes"]
-    return f"<h2>Recordings</h2>{absent}" + _table(headers, rows)
+    return f"<h2>Recordings</h2>{absent}" + html_table(headers, rows)
 
 
 def _plots(
@@ -208,7 +208,7 @@ def _numbers(name: str, curve: Curve) -> str:
         f'<td class="n">{_ends(low, high)}</td></tr>'
         for x, y, low, high in zip(curve.x, curve.y, curve.low, curve.high, strict=True)
     ]
-    return f"<p>{escape(name)}</p>" + _table(["x", "y", "interval"], rows) if rows else ""
+    return f"<p>{escape(name)}</p>" + html_table(["x", "y", "interval"], rows) if rows else ""
 
 
 def _definitions(own: Sequence[Fact]) -> str:
@@ -228,7 +228,8 @@ def _settings(settings: Mapping[str, BaseModel]) -> str:
     return "<h2>Configuration</h2>" + "".join(said)
 
 
-def _page(title: str, sections: Sequence[str]) -> str:
+def page(title: str, sections: Sequence[str]) -> str:
+    """One self-contained HTML page."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -239,7 +240,8 @@ def _page(title: str, sections: Sequence[str]) -> str:
     )
 
 
-def _table(headers: Sequence[str], rows: Sequence[str]) -> str:
+def html_table(headers: Sequence[str], rows: Sequence[str]) -> str:
+    """A table of rows that are HTML already."""
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'

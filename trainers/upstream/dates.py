@@ -27,11 +27,20 @@ def trained_on(config: Any) -> TrainedOn | None:
     Raises:
         DataError: the bars cannot be read, or the split is empty.
     """
+    return dates_of(config, "train")
+
+
+def dates_of(config: Any, split: Split) -> TrainedOn | None:
+    """What a split of an environment's configuration holds; None where no bars.
+
+    Raises:
+        DataError: the bars cannot be read, or the split is empty.
+    """
     if isinstance(config, ExecutionConfig):
-        return _of_execution(config)
+        return _of_execution(config, split)
     told: LayerConfig = config
     find = slow_rows if isinstance(told, StrategicConfig) else fast_rows
-    return dates(told.market.reference, told.series, *find(told, "train"))
+    return dates(told.market.reference, told.series, *find(told, split))
 
 
 def dates(
@@ -77,16 +86,16 @@ def refuse_seen(manifest: Manifest, where: str, split: Split, mine: TrainedOn) -
     )
 
 
-def _of_execution(config: ExecutionConfig) -> TrainedOn | None:
+def _of_execution(config: ExecutionConfig, split: Split) -> TrainedOn | None:
     reference, series = config.market.reference, config.upstream.series
     if config.upstream.loaded:
         from trainers.upstream.frozen import tactical_under  # it asks for dates itself
 
-        return dates(reference, series, *fast_rows(tactical_under(config).config, "train"))
+        return dates(reference, series, *fast_rows(tactical_under(config).config, split))
     if not isinstance(reference, BarReference):
         return None
     bars, past = load_bars(reference.bars), reference.activity_bars
-    rows = split_range("train", len(bars), bars.start, reference, warmup=past, source=bars.source)
+    rows = split_range(split, len(bars), bars.start, reference, warmup=past, source=bars.source)
     return dates(reference, series, rows, bars.fingerprint)
 
 

@@ -1,0 +1,1 @@
+"""How often the verdict finds evidence where there is none, and where there is some."""

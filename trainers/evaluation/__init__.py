@@ -1,0 +1,1 @@
+"""Whether a policy is any good: metrics, significance, backtests and the report on them."""
