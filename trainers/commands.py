@@ -16,6 +16,8 @@ from cascade.artefact import Manifest
 from configs.loading import load_config
 from configs.train import Environment, LayerTraining
 from trainers import report as reports
+from trainers.calibration import calibrate
+from trainers.calibration_report import CalibrationReport, write_calibration
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.export import export_policy
@@ -215,11 +217,12 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     # As in training: on a busy machine a second thread made one decision 20 times slower.
     with torch_threads(config.mappo.torch_threads):
         report = _evaluate(session, actor, champion)
+        stated = calibrate(layer, result.policy, config, session.env)
     manifest = export_policy(
         result.policy,
         result.policy.layout,
         folder.artefact,
-        _manifest_fields(session, report),
+        _manifest_fields(session, report, stated),
         actor.rows,
         layer.companions(session.probe),
     )
@@ -232,14 +235,15 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         layer.objective,
     )
     reports.write(report, folder.report)
+    write_calibration(stated, folder.report)
     figure = reports.curves(folder.history, "env_steps", layer.curves)
     reports.save_figure(figure, folder.report / "curves.png")
-    version = _register(session, decided, report, result)
+    version = _register(session, decided, report, stated, result)
     link = keep_mirror(
         decided, folder.artefact, champion, Path(config.models), config.layer, market
     )
     session.look_at_memory()
-    _say_result(session, report, manifest, decided, version, link)
+    _say_result(session, report, stated, manifest, decided, version, link)
     return report
 
 
@@ -272,9 +276,11 @@ def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> Eva
         )
 
 
-def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, Any]:
+def _manifest_fields(
+    session: _Session, report: EvaluationReport, stated: CalibrationReport
+) -> dict[str, Any]:
     result = report.against(report.best_baseline)
-    metrics = dict(report.summaries[CANDIDATE].metrics)
+    metrics = dict(report.summaries[CANDIDATE].metrics) | stated.metrics()
     metrics.update(
         {
             "parents": float(report.parents),
@@ -295,6 +301,7 @@ def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, A
         "beats_baseline": report.beats_baseline,
         "trained_on": session.layer.trained_on(session.env),
         "upstream": digests(session.env),
+        "temperatures": stated.temperatures,
     }
 
 
@@ -302,6 +309,7 @@ def _register(
     session: _Session,
     decided: Promotion,
     report: EvaluationReport,
+    stated: CalibrationReport,
     result: TrainResult,
 ) -> ModelVersion | None:
     run = session.tracking
@@ -321,6 +329,7 @@ def _register(
             },
             result.iterations,
         )
+    run.log(stated.metrics(), result.iterations)
     session.look_at_memory()
     run.log({"peak_rss_bytes": float(session.peak_bytes)}, result.iterations)
     run.log_folder(session.folder.report, "report")
@@ -338,6 +347,7 @@ def _register(
 def _say_result(
     session: _Session,
     report: EvaluationReport,
+    stated: CalibrationReport,
     manifest: Manifest,
     decided: Promotion,
     version: ModelVersion | None,
@@ -346,7 +356,7 @@ def _say_result(
     say = session.say
     for table in reports.tables(report):
         session.console.print(table)
-    for line in reports.lines(report):
+    for line in (*reports.lines(report), *stated.lines()):
         say(line)
     say(
         f"parity with torch: {manifest.parity.max_abs_difference:.1e} "
