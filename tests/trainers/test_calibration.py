@@ -26,12 +26,10 @@ from signals.said import tactical_said
 from signals.superposition import BUY, HOLD, SELL, confidence
 from signals.tactical import TACTICAL
 from tests.cascade.artefacts import SMALL, write_artefact
-from tests.trainers.test_export import FIELDS
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
-from tests.trainers.upstreams import QUIET, SIGNALS
+from tests.trainers.upstreams import QUIET, SIGNALS, export_tactical
 from trainers.calibration import LEAST_CLAIMS, calibrate, judge
 from trainers.calibration_report import PLOT_FILE, REPORT_FILE, write_calibration
-from trainers.export import export_policy
 from trainers.graphs import TracedPolicy
 from trainers.layers import LAYERS
 from trainers.stated import Directions, Predictions, Regimes, Stated, hear
@@ -218,10 +216,9 @@ def test_the_monitors_predictions_are_held_against_the_steps_quality() -> None:
 def test_a_temperature_changes_what_the_artefact_says_of_its_confidence_alone(
     tmp_path: Path,
 ) -> None:
-    fields = FIELDS | {"env_id": TACTICAL.env_id, "temperatures": {"direction": 2.5}}
-    export_policy(policy_of(TACTICAL), TACTICAL, tmp_path / "cooled", fields)
+    export_tactical(tmp_path / "cooled", temperatures={"direction": 2.5})
     policy = OnnxPolicy(load_artefact(tmp_path / "cooled", TACTICAL))
-    assert policy.manifest.format_version == 2 and policy.temperature == 2.5
+    assert policy.temperature == 2.5
     env = BatchedTactical(tactical_config(), 4)
     env.reset()
     told, rules = policy.decide(env.rows), env.arrays.decision
