@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,6 +22,7 @@ from trainers.calibration import calibrate
 from trainers.calibration_report import CalibrationReport, write_calibration
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
+from trainers.explanation import explanation, write_explanation
 from trainers.export import export_policy
 from trainers.layers import LAYERS, Layer, LayerEnv
 from trainers.memory import PeakMemory
@@ -44,6 +47,7 @@ from trainers.upstream.artefacts import digests, pin, resolved, sources
 CANDIDATE = "policy"
 CHAMPION = "champion"
 _GIGABYTE = 1e9
+_EXPLAINED_ROWS, _EXPLAINED_COLUMNS = 32, 10  # `grandmodel explain RUN` looks at more
 
 
 @dataclass
@@ -236,6 +240,8 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     )
     reports.write(report, folder.report)
     write_calibration(stated, folder.report)
+    with torch_threads(config.mappo.torch_threads):
+        _explain(session, result, actor.rows)
     figure = reports.curves(folder.history, "env_steps", layer.curves)
     reports.save_figure(figure, folder.report / "curves.png")
     version = _register(session, decided, report, stated, result)
@@ -245,6 +251,14 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     session.look_at_memory()
     _say_result(session, report, stated, manifest, decided, version, link)
     return report
+
+
+def _explain(session: _Session, result: TrainResult, rows: NDArray[np.float32]) -> None:
+    """What the policy decided by in some of the rows that it was compared on, into the report."""
+    policy = result.policy
+    some = rows[:: max(len(rows) // _EXPLAINED_ROWS, 1)][:_EXPLAINED_ROWS]
+    found = explanation(policy, list(range(len(policy.layout.agents))), some)
+    write_explanation(found, _EXPLAINED_COLUMNS, session.folder.report)
 
 
 def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> EvaluationReport:

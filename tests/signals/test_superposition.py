@@ -176,7 +176,7 @@ def test_a_temperature_moves_the_confidence_and_leaves_the_likeliest() -> None:
     assert sp.confidence(p, 1e-3) == pytest.approx([1.0, 0.5, 1.0])
     assert sp.confidence(p, 1e6) == pytest.approx([1 / 3, 1 / 2, 1.0], abs=1e-5)
     for temperature in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ActionError, match="temperature is .*: expected a finite number above"):
+        with pytest.raises(ActionError, match=r"temperature is .*: expected a finite number above"):
             sp.confidence(p, temperature)
 
 
