@@ -14,20 +14,25 @@ from numpy.typing import NDArray
 from cascade.artefact import load_artefact
 from cascade.policy import OnnxPolicy
 from configs.actors import ActorConfig
+from configs.encoders import RegimeConfig, StructureConfig
 from configs.evaluation import EvaluationConfig
 from configs.loading import load_config
+from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
 from configs.train import load_train_config
+from envs.strategic import BatchedStrategic
 from envs.tactical import BatchedTactical
 from policies.calibration import expected_calibration_error
 from policies.sequential import SequentialPolicy
+from signals.bars.columns import POSTERIORS, REGIME_COLUMNS
 from signals.execution import EXECUTION
-from signals.said import tactical_said
+from signals.said import strategic_said, tactical_said
+from signals.strategic import STRATEGIC
 from signals.superposition import BUY, HOLD, SELL, confidence
 from signals.tactical import TACTICAL
 from tests.cascade.artefacts import SMALL, write_artefact
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
-from tests.trainers.upstreams import QUIET, SIGNALS, export_tactical
+from tests.trainers.upstreams import QUIET, SIGNALS, STRATEGIC_ENV, export_tactical
 from trainers.calibration import LEAST_CLAIMS, calibrate, judge
 from trainers.calibration_report import PLOT_FILE, REPORT_FILE, write_calibration
 from trainers.graphs import TracedPolicy
@@ -189,6 +194,27 @@ def test_what_is_heard_of_an_environment_is_what_happens_in_it() -> None:
     np.testing.assert_allclose(found.directions.p, np.concatenate(apart.p), atol=1e-6)
     assert found.directions.cost is not None and 0.0 < found.directions.cost < 0.01
     assert np.abs(found.directions.moves).min() >= 0.0 and found.directions.moves.std() > 0.0
+
+
+def test_a_regime_is_held_against_the_posterior_of_the_bar_that_it_was_said_of() -> None:
+    config = load_config(StrategicConfig, STRATEGIC_ENV)
+    encoders = (StructureConfig(), RegimeConfig())
+    policy = SequentialPolicy(STRATEGIC, ActorConfig(hidden=(8,), encoders=encoders), seed=1)
+    env = BatchedStrategic(config, 4, split="test")
+    found = hear(env, TracedPolicy(policy), TOLD, strategic_said).regimes
+    assert found is not None and len(found.p) == 4 * config.horizon_bars
+    names = [column.name for column in REGIME_COLUMNS]
+    columns = [names.index(posterior.name) for posterior in POSTERIORS]
+    # All episodes are over: the bars that were played last are still in their places.
+    last = env.arrays.world.places["bar"] - 1
+    np.testing.assert_array_equal(found.came[-4:], env.data.regimes.values[last][:, columns])
+    first = found.came.reshape(config.horizon_bars, 4, -1)[0]
+    start = last - config.horizon_bars + 1
+    np.testing.assert_array_equal(first, env.data.regimes.values[start][:, columns])
+    env.reset(seeds=np.uint64(1 << 60) + np.arange(4, dtype=np.uint64))
+    with torch.no_grad():
+        stated = TracedPolicy(policy).outputs(torch.from_numpy(env.rows))["regimes"]
+    np.testing.assert_allclose(found.p[:4], stated.double().numpy())
 
 
 def test_an_untrained_layer_gets_a_report_and_no_test_bar_is_fitted_on() -> None:
