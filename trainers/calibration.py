@@ -40,9 +40,10 @@ from trainers.calibration_report import (
     TemperedConfidence,
 )
 from trainers.graphs import TracedPolicy
-from trainers.layers import Layer
-from trainers.stated import Claims, Floats, Predictions, Stated, hear
+from trainers.layers import Layer, LayerEnv
+from trainers.stated import Claims, Floats, Predictions, Regimes, Stated, hear, trade_cost
 
+_COST_EPISODES = 64  # played for what a trade costs
 LEAST_CLAIMS = 100  # of each split: a temperature of fewer says little
 _SIDES = torch.tensor([-1.0, 0.0, 1.0])  # of `signals.superposition.DIRECTIONS`
 
@@ -56,41 +57,45 @@ def calibrate(
         env: the training's environment, with a folder for every artefact of a layer above.
     """
     told, traced = training.evaluation, TracedPolicy(policy)
+    most = min(told.batch_size, told.calibration_parents + told.calibration_parents % 2)
 
-    def played(split: Split) -> Stated:
-        num = min(told.batch_size, told.calibration_parents + told.calibration_parents % 2)
-        return hear(layer.judging_env(num, training.seed, env, split), traced, told, layer.said)
+    def made(split: Split, num: int = most) -> LayerEnv:
+        return layer.judging_env(num, training.seed, env, split)
 
     try:
-        test = played("test")
-        fitted = played("validation") if test.directions or test.regimes else None
+        test, fitted, cost = hear(made("test"), traced, told, layer.said), None, None
+        if test.directions or test.regimes:
+            fitted = hear(made("validation"), traced, told, layer.said)
+        if test.directions:
+            rule = layer.baselines(env, told)[told.reference[0]]
+            cost = trade_cost(made("validation", min(most, _COST_EPISODES)), rule, told)
     except GrandmodelError as error:
         return CalibrationReport(missing=(f"calibration: not measured: {error}",))
-    return judge(fitted, test, told)
+    return judge(fitted, test, cost, told)
 
 
-def judge(fitted: Stated | None, test: Stated, config: EvaluationConfig) -> CalibrationReport:
-    """Temperatures by the validation split `fitted`, errors by the test split."""
+def judge(
+    fitted: Stated | None, test: Stated, cost: float | None, config: EvaluationConfig
+) -> CalibrationReport:
+    """Temperatures by the validation split `fitted`, errors by the test split.
+
+    cost: that a direction must beat to be right; None where none is stated.
+    """
     confidences: list[TemperedConfidence] = []
     numbers: list[PredictedNumber] = []
     missing: list[str] = []
-    cost = None
-    if fitted is not None and fitted.directions is not None and test.directions is not None:
-        cost = fitted.directions.cost
+    if fitted is not None and fitted.directions and test.directions and cost is not None:
+        claims, judged = fitted.directions.claims(cost), test.directions.claims(cost)
         try:
-            confidences.append(_direction(fitted, test, config))
+            confidences.append(_direction(claims, judged, config))
         except DataError as error:
             missing.append(f"calibration of {DIRECTION}: not fitted: {error}")
-    if fitted is not None and fitted.regimes is not None and test.regimes is not None:
+    if fitted is not None and fitted.regimes and test.regimes:
         try:
-            came = torch.from_numpy(fitted.regimes.came)
-            shares = came / came.sum(1, keepdim=True)
-            temperature = fit_temperature(_logits(fitted.regimes.p), shares)
-            claims = (fitted.regimes.claims(), test.regimes.claims())
-            confidences.append(_tempered(REGIME, temperature, *claims, config))
+            confidences.append(_regime(fitted.regimes, test.regimes, config))
         except DataError as error:
             missing.append(f"calibration of {REGIME}: not fitted: {error}")
-    if test.predictions is not None:
+    if test.predictions:
         try:
             numbers.append(_predicted("quality", test.predictions, config))
         except DataError as error:
@@ -100,25 +105,23 @@ def judge(fitted: Stated | None, test: Stated, config: EvaluationConfig) -> Cali
     )
 
 
-def _direction(fitted: Stated, test: Stated, config: EvaluationConfig) -> TemperedConfidence:
+def _direction(fitted: Claims, test: Claims, config: EvaluationConfig) -> TemperedConfidence:
     """Raises DataError where too little was stated."""
-    validation, judged = fitted.directions, test.directions
-    assert validation is not None and judged is not None  # for the type: `judge` has looked
-    if validation.cost is None:
-        raise DataError(
-            "the policy traded nothing on the validation split, so that what a trade costs is not "
-            "known; train it for longer"
-        )
-    claims, counted = validation.claims(validation.cost), judged.claims(validation.cost)
-    for split, found in (("validation", claims), ("test", counted)):
+    for split, found in (("validation", fitted), ("test", test)):
         if len(found) < LEAST_CLAIMS:
             raise DataError(
                 f"{len(found)} of {found.of} decisions on the {split} split took a side, expected "
                 f"{LEAST_CLAIMS} or more (HOLD states no direction); train it for longer, or raise "
                 "evaluation.calibration_parents"
             )
-    temperature = fit_confidence(_logits(claims.p), torch.from_numpy(claims.right))
-    return _tempered(DIRECTION, temperature, claims, counted, config)
+    temperature = fit_confidence(_logits(fitted.p), torch.from_numpy(fitted.right))
+    return _tempered(DIRECTION, temperature, fitted, test, config)
+
+
+def _regime(fitted: Regimes, test: Regimes, config: EvaluationConfig) -> TemperedConfidence:
+    came = torch.from_numpy(fitted.came)
+    temperature = fit_temperature(_logits(fitted.p), came / came.sum(1, keepdim=True))
+    return _tempered(REGIME, temperature, fitted.claims(), test.claims(), config)
 
 
 def _logits(p: Floats) -> Tensor:

@@ -101,7 +101,7 @@ class CalibrationReport:
     """What was measured; `missing` says in a line each what was not, and why.
 
     cost: of a trade on the validation split, as a share of its value, which a direction must
-        beat to be right; None where no direction is stated.
+        beat to be right (`trainers.stated.trade_cost`); None where no direction is stated.
     """
 
     episodes: int = 0
@@ -135,8 +135,8 @@ class CalibrationReport:
         said = [str(found) for found in (*self.confidences, *self.numbers)]
         if any(found.what == DIRECTION for found in self.confidences) and self.cost is not None:
             said.append(
-                f"a direction is right where the next bar moves further in it than a trade cost "
-                f"on the validation split, {_BP * self.cost:.2f} bp"
+                f"a direction is right where the next bar moves further in it than a trade of the "
+                f"reference rule cost on the validation split, {_BP * self.cost:.2f} bp"
             )
         return [*said, *self.missing]
 

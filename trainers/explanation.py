@@ -138,7 +138,7 @@ def explain(
         given = attribute(policy, agent, torch.from_numpy(rows), component=number, steps=steps)
         difference = given.output - given.baseline
         gap = (given.columns.sum(1) - difference).abs().max().item()
-        scale = max(difference.abs().max().item(), np.finfo(np.float64).tiny)
+        scale = max(difference.abs().max().item(), np.finfo(np.float64).eps)
         named = by_name(policy.layout, given.columns)
         weight = np.array([values.abs().mean().item() for values in named.values()])
         mean = np.array([values.mean().item() for values in named.values()])

@@ -25,14 +25,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cascade.artefact import POLICY
 from cascade.graphs import ACTIONS, PROBABILITIES, REGIMES
-from configs.errors import TrainingError
+from configs.errors import DataError, TrainingError
 from configs.evaluation import MAX_PARENTS, EvaluationConfig
 from envs.batched import BatchedEnv
 from signals.bars.columns import POSTERIORS
 from signals.layout import LayerLayout
 from signals.superposition import BUY, DIRECTIONS, HOLD, SELL
-from trainers.evaluate import EVALUATION_SEEDS
+from trainers.evaluate import EVALUATION_SEEDS, Actor
 from trainers.graphs import TracedPolicy
 
 Floats = NDArray[np.float64]
@@ -47,17 +48,15 @@ _SIGNS = {SELL: -1.0, HOLD: 0.0, BUY: 1.0}
 @dataclass(frozen=True)
 class Directions:
     """p: float64 [n, 3], over DIRECTIONS. moves: float64 [n], of the reference over the next
-    bar, as a share of its price. cost: of a trade as a share of its value, the mean over all
-    that was traded; None where nothing was. days: int64 [n], equal where chance was shared.
+    bar, as a share of its price. days: int64 [n], equal where chance was shared.
     """
 
     p: Floats
     moves: Floats
-    cost: float | None
     days: NDArray[np.int64]
 
     def claims(self, cost: float) -> Claims:
-        """Those that took a side, and whether it paid more than `cost`."""
+        """Those that took a side, and whether it paid more than `cost`, a share of the price."""
         chosen = self.p.argmax(axis=1)
         sides = np.array([_SIGNS[direction] for direction in range(len(DIRECTIONS))])[chosen]
         took = sides != 0.0
@@ -126,30 +125,50 @@ def hear(
         TrainingError: an episode did not end within `config.max_steps`.
     """
     ears = _ears(env, policy, said)
-    seeds = np.uint64(EVALUATION_SEEDS + config.seed * MAX_PARENTS)
+
+    def decide(rows: NDArray[np.float32]) -> Told:
+        with torch.no_grad():
+            found = policy.outputs(torch.from_numpy(rows))
+        return {name: np.ascontiguousarray(values.numpy()) for name, values in found.items()}
+
     episodes = 0
     while episodes < config.calibration_parents:
-        numbers = np.arange(episodes, episodes + env.num_envs, dtype=np.uint64)
-        _play(env, policy, config, ears, seeds + numbers)
+        _play(env, decide, config, ears, episodes)
         episodes += env.num_envs
     return Stated(episodes, **{ear.name: ear.heard() for ear in ears})
 
 
+def trade_cost(env: BatchedEnv, actor: Actor, config: EvaluationConfig) -> float:
+    """What a trade costs as a share of its value: the mean over all that `actor` trades.
+
+    Args:
+        env: an `envs.barwise` one, each of whose rows plays an episode.
+        actor: a rule, so that what is right does not depend on the policy that is judged.
+
+    Raises:
+        TrainingError: an episode did not end within `config.max_steps`.
+        DataError: nothing was traded.
+    """
+    paid = _Costs()
+    actor.reset(env.num_envs)
+    _play(env, lambda rows: {ACTIONS: actor.act(rows)}, config, [paid], 0)
+    return paid.heard()
+
+
 def _play(
     env: BatchedEnv,
-    policy: TracedPolicy,
+    decide: Callable[[NDArray[np.float32]], Told],
     config: EvaluationConfig,
     ears: Sequence[_Ear],
-    seeds: NDArray[np.uint64],
+    first: int,
 ) -> None:
-    """One batch of episodes to their ends."""
-    env.reset(seeds=seeds)
+    """One batch of episodes to their ends, from number `first` of those of an evaluation on."""
+    seeds = np.uint64(EVALUATION_SEEDS + config.seed * MAX_PARENTS + first)
+    env.reset(seeds=seeds + np.arange(env.num_envs, dtype=np.uint64))
     days = env.clusters // config.cluster_days
     playing = np.ones(env.num_envs, np.bool_)
     for _ in range(config.max_steps):
-        with torch.no_grad():
-            found = policy.outputs(torch.from_numpy(env.rows))
-        told = {name: np.ascontiguousarray(values.numpy()) for name, values in found.items()}
+        told = decide(env.rows)
         for ear in ears:
             ear.before(env, told, playing, days)
         env.step(told[ACTIONS])
@@ -168,7 +187,7 @@ def _ears(env: BatchedEnv, policy: TracedPolicy, said: Said | None) -> list[_Ear
     ears: list[_Ear] = []
     if said is not None:
         ears.append(_Direction(said))
-    if REGIMES in policy.widths("policy"):
+    if REGIMES in policy.widths(POLICY):
         ears.append(_Regime(env.layout))
     if env.targets.shape[1]:
         ears.append(_Prediction(env.layout))
@@ -178,10 +197,11 @@ def _ears(env: BatchedEnv, policy: TracedPolicy, said: Said | None) -> list[_Ear
 class _Ear(ABC):
     """Notes one kind of statement before a step, and what came after it.
 
-    name: of the field of `Stated` that it fills. playing: bool [N], rows whose episode goes on.
+    name: of the field of `Stated` that it fills, if of any. playing: bool [N], rows whose
+    episode goes on.
     """
 
-    name: str
+    name: str = ""
 
     def __init__(self) -> None:
         self._said: list[NDArray[Any]] = []
@@ -218,7 +238,6 @@ class _Direction(_Ear):
     def __init__(self, said: Said) -> None:
         super().__init__()
         self._say = said
-        self._costs = self._traded = 0.0  # ticks x units
 
     def before(
         self, env: Any, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
@@ -230,14 +249,37 @@ class _Direction(_Ear):
         closes = world.tape.ohlc[:, 3]
         self._came.append(closes[bars] / closes[bars - 1] - 1.0)
 
+    def after(self, env: BatchedEnv, playing: NDArray[np.bool_]) -> None:
+        """What came is on the tape, and was read off it before."""
+
+    def heard(self) -> Directions:
+        return Directions(*self._noted())
+
+
+class _Costs(_Ear):
+    """Of everything that is traded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._costs = self._traded = 0.0  # ticks x units
+
+    def before(
+        self, env: BatchedEnv, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
+    ) -> None:
+        """Nothing is stated."""
+
     def after(self, env: Any, playing: NDArray[np.bool_]) -> None:
         played = env.arrays.accounts[playing]
         self._costs += float(played["costs"].sum())
         self._traded += float((played["turnover"] * played["limit"] * played["mark"]).sum())
 
-    def heard(self) -> Directions:
-        p, moves, days = self._noted()
-        return Directions(p, moves, self._costs / self._traded if self._traded else None, days)
+    def heard(self) -> float:
+        if not self._traded:
+            raise DataError(
+                "the reference rule traded nothing, so that what a trade costs is not known; name "
+                "another by evaluation.reference"
+            )
+        return self._costs / self._traded
 
 
 class _Regime(_Ear):

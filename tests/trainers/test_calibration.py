@@ -15,6 +15,7 @@ from cascade.artefact import load_artefact
 from cascade.policy import OnnxPolicy
 from configs.actors import ActorConfig
 from configs.encoders import RegimeConfig, StructureConfig
+from configs.errors import DataError
 from configs.evaluation import EvaluationConfig
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
@@ -33,11 +34,12 @@ from signals.tactical import TACTICAL
 from tests.cascade.artefacts import SMALL, write_artefact
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
 from tests.trainers.upstreams import QUIET, SIGNALS, STRATEGIC_ENV, export_tactical
+from trainers.bar_baselines import tactical_baselines
 from trainers.calibration import LEAST_CLAIMS, calibrate, judge
 from trainers.calibration_report import PLOT_FILE, REPORT_FILE, write_calibration
 from trainers.graphs import TracedPolicy
 from trainers.layers import LAYERS
-from trainers.stated import Directions, Predictions, Regimes, Stated, hear
+from trainers.stated import Directions, Predictions, Regimes, Stated, hear, trade_cost
 
 TOLD = EvaluationConfig(
     min_parents=4, max_parents=8, batch_size=4, bootstrap_samples=400, calibration_parents=4
@@ -46,7 +48,7 @@ ROWS, DAYS = 6_000, 60
 COST = 0.001
 
 
-def drawn(seed: int, temperature: float, cost: float | None = COST) -> Directions:
+def drawn(seed: int, temperature: float) -> Directions:
     """Directions that are right as often as p at `temperature` says, on days of equal length."""
     generator = np.random.default_rng(seed)
     p = generator.dirichlet([1.2, 0.8, 1.2], ROWS)
@@ -54,22 +56,20 @@ def drawn(seed: int, temperature: float, cost: float | None = COST) -> Direction
     right = generator.random(ROWS) < confidence(p, temperature)
     sides = np.choose(chosen, [-1.0, 0.0, 1.0])
     moves = np.where(right, 1.0, -1.0) * np.where(sides == 0.0, 1.0, sides) * 2.0 * COST
-    return Directions(p, moves, cost, np.repeat(np.arange(DAYS), ROWS // DAYS))
+    return Directions(p, moves, np.repeat(np.arange(DAYS), ROWS // DAYS))
 
 
 def test_a_direction_is_right_where_the_next_bar_pays_more_than_a_trade_costs() -> None:
     p = np.eye(3)[[SELL, BUY, BUY, HOLD, SELL, BUY]] * 0.4 + 0.2
     moves = np.array([-0.02, 0.02, 0.005, 0.3, 0.02, -0.02])
-    found = Directions(p, moves, 0.01, np.arange(6)).claims(0.01)
+    found = Directions(p, moves, np.arange(6)).claims(0.01)
     assert found.of == 6 and found.days.tolist() == [0, 1, 2, 4, 5]  # HOLD states none
     assert found.right.tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_the_temperature_of_one_split_mends_the_error_of_another(temperature: float) -> None:
-    report = judge(
-        Stated(4, drawn(1, temperature)), Stated(4, drawn(2, temperature, cost=None)), TOLD
-    )
+    report = judge(Stated(4, drawn(1, temperature)), Stated(4, drawn(2, temperature)), COST, TOLD)
     (found,) = report.confidences
     assert found.temperature == pytest.approx(temperature, rel=0.15)
     assert found.change.high < 0.0 and found.after.value < 0.4 * found.before.value
@@ -83,7 +83,7 @@ def test_the_temperature_of_one_split_mends_the_error_of_another(temperature: fl
 
 def test_the_error_is_of_the_confidences_that_the_cascade_reads() -> None:
     validation, test = drawn(1, 2.0), drawn(2, 2.0)
-    (found,) = judge(Stated(4, validation), Stated(4, test), TOLD).confidences
+    (found,) = judge(Stated(4, validation), Stated(4, test), COST, TOLD).confidences
     claims = test.claims(COST)
     for temperature, error in ((1.0, found.before), (found.temperature, found.after)):
         sure = torch.from_numpy(confidence(claims.p, temperature))
@@ -92,7 +92,7 @@ def test_the_error_is_of_the_confidences_that_the_cascade_reads() -> None:
 
 
 def test_what_is_calibrated_already_is_not_said_to_be_mended() -> None:
-    (found,) = judge(Stated(4, drawn(1, 1.0)), Stated(4, drawn(2, 1.0)), TOLD).confidences
+    (found,) = judge(Stated(4, drawn(1, 1.0)), Stated(4, drawn(2, 1.0)), COST, TOLD).confidences
     assert found.temperature == pytest.approx(1.0, abs=0.1)
     assert found.change.low <= 0.0 <= found.change.high
     assert str(found).endswith("cannot be told from none")
@@ -100,16 +100,14 @@ def test_what_is_calibrated_already_is_not_said_to_be_mended() -> None:
 
 def test_too_little_is_one_line_and_no_temperature(tmp_path: Path) -> None:
     few = drawn(1, 1.0)
-    few = Directions(few.p[:40], few.moves[:40], COST, few.days[:40])
-    report = judge(Stated(4, few), Stated(4, drawn(2, 1.0)), TOLD)
+    few = Directions(few.p[:40], few.moves[:40], few.days[:40])
+    report = judge(Stated(4, few), Stated(4, drawn(2, 1.0)), COST, TOLD)
     assert not report.confidences and not report.temperatures
     (line,) = report.lines()
     assert f"40 decisions on the validation split took a side, expected {LEAST_CLAIMS}" in line
-    (line,) = judge(Stated(4, drawn(1, 1.0, None)), Stated(4, few), TOLD).lines()
-    assert "traded nothing on the validation split" in line
     one_day = drawn(2, 1.0)
-    one_day = Directions(one_day.p, one_day.moves, COST, np.zeros(ROWS, np.int64))
-    (line,) = judge(Stated(4, drawn(1, 1.0)), Stated(4, one_day), TOLD).lines()
+    one_day = Directions(one_day.p, one_day.moves, np.zeros(ROWS, np.int64))
+    (line,) = judge(Stated(4, drawn(1, 1.0)), Stated(4, one_day), COST, TOLD).lines()
     assert "begin on one day" in line
     assert [path.name for path in write_calibration(report, tmp_path)] == [REPORT_FILE]
     assert json.loads((tmp_path / REPORT_FILE).read_text())["missing"] == report.lines()
@@ -128,7 +126,7 @@ def test_regimes_and_numbers_are_judged_too(tmp_path: Path) -> None:
     said = generator.random(ROWS)
     came = np.clip(said + 0.1 * generator.standard_normal(ROWS), 0.0, 1.0)
     test = Stated(4, None, regimes(), Predictions(said, came, days))
-    report = judge(Stated(4, None, regimes()), test, TOLD)
+    report = judge(Stated(4, None, regimes()), test, None, TOLD)
     (regime,), (number,) = report.confidences, report.numbers
     assert regime.temperature == pytest.approx(2.0, rel=0.1) and regime.change.high < 0.0
     expected = 1.0 - ((came - said) ** 2).sum() / ((came - came.mean()) ** 2).sum()
@@ -192,8 +190,19 @@ def test_what_is_heard_of_an_environment_is_what_happens_in_it() -> None:
     apart.play(np.uint64(1 << 60) + np.arange(4, dtype=np.uint64), 6)
     np.testing.assert_allclose(found.directions.moves, np.concatenate(apart.moves), atol=1e-12)
     np.testing.assert_allclose(found.directions.p, np.concatenate(apart.p), atol=1e-6)
-    assert found.directions.cost is not None and 0.0 < found.directions.cost < 0.01
-    assert np.abs(found.directions.moves).min() >= 0.0 and found.directions.moves.std() > 0.0
+    assert found.directions.moves.std() > 0.0
+
+
+def test_what_a_trade_costs_is_what_the_rule_paid_over_what_it_traded() -> None:
+    env, rules = BatchedTactical(tactical_config(), 4, split="validation"), tactical_baselines()
+    found = trade_cost(env, rules["market_at_open"], TOLD)
+    assert 0.0 < found < 0.01
+    # The accounts of the whole episodes say the same, the mark of each trade aside.
+    accounts = env.arrays.accounts
+    traded = (accounts["all_turnover"] * accounts["limit"] * accounts["mark"]).sum()
+    assert found == pytest.approx(accounts["all_costs"].sum() / traded, rel=0.02)
+    with pytest.raises(DataError, match="the reference rule traded nothing"):
+        trade_cost(env, rules["flat"], TOLD)
 
 
 def test_a_regime_is_held_against_the_posterior_of_the_bar_that_it_was_said_of() -> None:
