@@ -114,7 +114,7 @@ def _direction(fitted: Claims, test: Claims, config: EvaluationConfig) -> Temper
                 f"{LEAST_CLAIMS} or more (HOLD states no direction); train it for longer, or raise "
                 "evaluation.calibration_parents"
             )
-    temperature = fit_confidence(_logits(fitted.p), torch.from_numpy(fitted.right))
+    temperature = fit_confidence(_logits(fitted.p), torch.from_numpy(fitted.right > 0.0))
     return _tempered(DIRECTION, temperature, fitted, test, config)
 
 
@@ -146,7 +146,7 @@ def _tempered(
     test: Claims,
     config: EvaluationConfig,
 ) -> TemperedConfidence:
-    right = test.right.astype(np.float64)
+    right = test.right
     stated, tempered = (_confidence(test.p, t) for t in (1.0, temperature))
     sums = [_gaps(sure, right) for sure in (stated, tempered)]
     values = np.array([_error(sure, right) for sure in (stated, tempered)])

@@ -42,7 +42,7 @@ class TemperedConfidence:
     Attributes:
         fitted: claims on the validation split. rows: those on the test split; of: the
             decisions that they were made in.
-        right: the share of the test's claims that were.
+        right: how far the test's claims were, on the mean.
         before, after, change: expected calibration error on the test split; the last is
             after less before.
         stated, tempered: the reliability behind the two.

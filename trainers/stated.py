@@ -9,7 +9,8 @@ stated, of which a layer has some:
   states no direction, and its confidence is used by nothing (SPEC section 6: no order on
   HOLD), so decisions to hold are counted and left out.
 - A regime, with a confidence: the likeliest that the regime encoder expects of the next bar.
-  It is right where the filtered posterior of that bar has the same one in front.
+  What is true is known as that bar's filtered posterior alone, so it is right by the share
+  that the posterior gives it.
 - A number, such as the quality of the step that the execution monitor predicts, beside the
   number that the environment measures.
 """
@@ -61,7 +62,7 @@ class Directions:
         sides = np.array([_SIGNS[direction] for direction in range(len(DIRECTIONS))])[chosen]
         took = sides != 0.0
         right = sides * self.moves > cost
-        return Claims(self.p[took], right[took], self.days[took], len(self.p))
+        return Claims(self.p[took], right[took].astype(np.float64), self.days[took], len(self.p))
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,20 @@ class Regimes:
     days: NDArray[np.int64]
 
     def claims(self) -> Claims:
-        right = self.p.argmax(axis=1) == self.came.argmax(axis=1)
+        right = np.take_along_axis(self.came, self.p.argmax(axis=1)[:, None], axis=1)[:, 0]
         return Claims(self.p, right, self.days, len(self.p))
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Statements with a confidence, the largest of p [n, C], and whether they were right.
+    """Statements with a confidence, the largest of p [n, C], and how far they were right.
 
-    of: decisions that they were made in.
+    right: [n], 0 or 1, or what lies between where truth is a probability itself. of: decisions
+    that they were made in.
     """
 
     p: Floats
-    right: NDArray[np.bool_]
+    right: Floats
     days: NDArray[np.int64]
     of: int
 
