@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeInt,
+    PositiveFloat,
     ValidationError,
     model_validator,
 )
@@ -34,6 +35,9 @@ MANIFEST_FILE = "manifest.json"
 REGIME_MODEL_FILE = "regime_model.json"  # beside a strategic policy: its rows hold posteriors
 POLICY: Literal["policy"] = "policy"
 GraphName = Literal["policy", "sampling", "uncertainty"]
+Confidence = Literal["direction", "regime"]
+DIRECTION: Confidence = "direction"
+REGIME: Confidence = "regime"
 POLICY_FILE = f"{POLICY}.onnx"
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_POLICY_BYTES = 1 << 30
@@ -115,7 +119,9 @@ class Manifest(BaseModel):
     is None where episodes come from no bars; `upstream` are the policies that it was trained
     under, by layer, as the SHA-256 of their networks. `graphs` are the networks by name
     (`cascade.graphs`), each in the file NAME.onnx; format 1 has none and one network,
-    `policy`, whose SHA-256 `onnx_sha256` is in either format.
+    `policy`, whose SHA-256 `onnx_sha256` is in either format. `temperatures` are those that
+    make its confidences match what came true on the validation split (`trainers.calibration`);
+    a confidence without one is as the network states it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -139,6 +145,9 @@ class Manifest(BaseModel):
     trained_on: TrainedOn | None = Field(default=None, exclude_if=operator.not_)
     upstream: dict[str, _Digest] = Field(default_factory=dict, exclude_if=operator.not_)
     graphs: dict[GraphName, GraphFacts] = Field(default_factory=dict, exclude_if=operator.not_)
+    temperatures: dict[Confidence, PositiveFloat] = Field(
+        default_factory=dict, exclude_if=operator.not_
+    )
 
     @model_validator(mode="after")
     def _the_policy_is_told_once(self) -> Self:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.artefact import POLICY, Artefact, GraphName
+from cascade.artefact import DIRECTION, POLICY, Artefact, GraphName
 from cascade.graphs import (
     ACTIONS,
     ENTROPY,
@@ -81,6 +81,11 @@ class OnnxPolicy:
     def doubts(self) -> bool:
         """Whether `doubt` has a graph to run."""
         return UNCERTAINTY in self._artefact.others
+
+    @property
+    def temperature(self) -> float:
+        """Of the confidence in the direction that it states (`signals.said`); 1 where none fits."""
+        return self.manifest.temperatures.get(DIRECTION, 1.0)
 
     def decide(self, rows: NDArray[np.float32]) -> Decision:
         """The joint mode actions for `rows` float32 [N, layout.row_width].

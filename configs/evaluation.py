@@ -40,6 +40,11 @@ class EvaluationConfig(Config):
         "at least as long as an episode, where episodes overlap",
     )
     passive_slice_steps: PositiveInt = 12  # how long the passive baselines wait in the queue
+    calibration_parents: PositiveInt = Field(
+        256,
+        description="episodes of the validation and of the test split each, on which what the "
+        "policy states is held against what then happens",
+    )
     parity_rows: PositiveInt = 1_024  # rows of the evaluation on which the export is checked
     max_steps: PositiveInt = 10_000  # of one episode; a guard against one that never ends
 

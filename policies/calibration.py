@@ -8,6 +8,7 @@ no choice, only how sure the network says it is.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from configs.errors import DataError
 TEMPERATURES = (0.05, 20.0)  # a network that needs more than this says nothing
 _ROUNDS = 60  # of golden-section search: the bracket shrinks by .618 each, to 1e-12 of itself
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+_PLACES = 121  # of the temperatures' range that are looked at where there may be several minima
 BINS = 15  # of Guo et al.'s reports
 
 
@@ -55,7 +57,49 @@ def fit_temperature(logits: Tensor, outcomes: Tensor, allowed: Tensor | None = N
         # 0 x -inf of what is not allowed counts for nothing.
         return -torch.where(target > 0.0, target * log_p, 0.0).sum().item()
 
+    return math.exp(_lowest(loss, *(math.log(bound) for bound in TEMPERATURES)))
+
+
+def fit_confidence(logits: Tensor, correct: Tensor) -> float:
+    """The temperature at which the largest of softmax(logits / temperature) is the chance of
+    being right: the one that makes `correct` likeliest.
+
+    For a confidence that is read alone, as of a direction that pays or does not: what else
+    might have come true is not asked. The likelihood may have more than one peak, so that
+    temperatures all over the range are tried before the best one is refined.
+
+    Args:
+        logits: [N, C] of a validation set; -inf is never chosen.
+        correct: bool [N], whether the likeliest was right.
+
+    Raises:
+        DataError: shapes that do not go together, no rows, or a row without a finite logit.
+    """
+    if logits.dim() != 2 or not len(logits) or correct.shape != logits.shape[:1]:
+        raise DataError(
+            f"logits of shape {tuple(logits.shape)} with {tuple(correct.shape)} outcomes: expected "
+            "[N, C] and one outcome a row, at least one; give the validation split's"
+        )
+    top = logits.double().amax(1, keepdim=True)
+    if not top.isfinite().all():
+        row = int((~top.isfinite()).nonzero()[0, 0])
+        raise DataError(f"logits of row {row}: the largest is {top[row].item()}, expected a number")
+    behind, right = logits.double() - top, correct.bool()
+    edge = torch.finfo(torch.float64).eps  # whoever is certain and wrong is not infinitely wrong
+
+    def loss(log_temperature: float) -> float:
+        sure = 1.0 / torch.exp(behind * math.exp(-log_temperature)).sum(1)
+        return -torch.where(right, sure, 1.0 - sure).clamp(min=edge).log().sum().item()
+
     low, high = (math.log(bound) for bound in TEMPERATURES)
+    step = (high - low) / (_PLACES - 1)
+    best = min(range(_PLACES), key=lambda place: loss(low + step * place))
+    around = (low + step * max(best - 1, 0), low + step * min(best + 1, _PLACES - 1))
+    return math.exp(_lowest(loss, *around))
+
+
+def _lowest(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Where between `low` and `high` a loss of one minimum has it, by golden sections."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = loss(left), loss(right)
     for _ in range(_ROUNDS):
@@ -67,7 +111,7 @@ def fit_temperature(logits: Tensor, outcomes: Tensor, allowed: Tensor | None = N
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
             at_right = loss(right)
-    return math.exp(0.5 * (low + high))
+    return 0.5 * (low + high)
 
 
 def _checked(logits: Tensor, outcomes: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -107,7 +151,8 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Reliab
     """Accuracy and mean confidence in `bins` equal ranges of confidence (a reliability diagram).
 
     Args:
-        confidence: [N], in [0, 1]. correct: bool [N], whether what it said came true.
+        confidence: [N], in [0, 1]. correct: bool [N], whether what it said came true; or
+            numbers [N], where what was said is a number itself.
 
     Raises:
         DataError: shapes differ, there are no rows, or a confidence lies outside [0, 1].

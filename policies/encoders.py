@@ -26,9 +26,11 @@ _WAVELENGTH = 10_000.0  # the longest of the sine positions, Vaswani et al. (201
 
 
 class Encoder(nn.Module, ABC):
-    """width: numbers of the embedding."""
+    """width: numbers of the embedding. bars_per_step: that each step brings, the last the newest;
+    the first step has what is left over."""
 
     width: int
+    bars_per_step: int
 
     @abstractmethod
     def forward(self, bars: Tensor) -> Tensor:
@@ -37,6 +39,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def attention(self, bars: Tensor) -> Tensor:
         """The share [N, steps] of each step in the pooled embedding, oldest first; sums to 1."""
+
+    def self_attention(self, bars: Tensor) -> list[Tensor]:
+        """Of each block, what share [N, heads, steps, steps] of step j goes into step i.
+
+        Rows i sum to 1; [] where steps do not attend to each other.
+        """
+        del bars
+        return []
 
     def losses(self, bars: Tensor) -> dict[str, Tensor]:
         """What it learns beside the policy, each weighted, of one number per row; {} for none."""
@@ -74,9 +84,20 @@ class TransformerBlock(nn.Module):
         self.hidden = linear(model, hidden, _RELU_GAIN, generator)
         self.back = linear(hidden, model, 1.0, generator)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def _parts(self, tokens: Tensor) -> Tensor:
+        """Queries, keys and values, [3, N, heads, tokens, numbers]."""
         read = self.read(self.before_attention(tokens))
-        parts = read.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        parts: Tensor = read.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return parts
+
+    def shares(self, tokens: Tensor) -> Tensor:
+        """What `forward` attends to: [N, heads, tokens, tokens], rows sum to 1."""
+        query, key, _ = self._parts(tokens)
+        scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+        return torch.softmax(scores, dim=-1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        parts = self._parts(tokens)
         heard = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
         tokens = tokens + self.write(heard.transpose(1, 2).flatten(2))
         back: Tensor = self.back(torch.relu(self.hidden(self.before_hidden(tokens))))
@@ -91,7 +112,7 @@ class StructureEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.config = config
-        self.width = config.width
+        self.width, self.bars_per_step = config.width, math.prod(config.strides)
         inputs, weights = len(columns), []
         for _ in config.strides:
             flat = orthogonal(config.channels, inputs * config.kernel, _RELU_GAIN, generator)
@@ -160,7 +181,7 @@ class _PatchAttention(Encoder):
                 f"the window's {rows} rows"
             )
         self.config = config
-        self.width = config.width
+        self.width, self.bars_per_step = config.width, config.patch
         self.embed = linear(config.patch * len(columns), config.model, 1.0, generator)
         self._place(positions(rows // config.patch, config.model, generator))
         self.blocks = nn.ModuleList(
@@ -175,13 +196,25 @@ class _PatchAttention(Encoder):
     def _place(self, positions: Tensor) -> None:
         """Keep `positions` [tokens, model] as `self.positions`."""
 
-    def _tokens(self, bars: Tensor) -> Tensor:
+    def _embedded(self, bars: Tensor) -> Tensor:
         patches = bars.unflatten(1, (-1, self.config.patch)).flatten(2)
-        tokens = self.embed(patches) + self.positions
+        tokens: Tensor = self.embed(patches) + self.positions
+        return tokens
+
+    def _tokens(self, bars: Tensor) -> Tensor:
+        tokens = self._embedded(bars)
         for block in self.blocks:
             tokens = block(tokens)
         normed: Tensor = self.last_norm(tokens)
         return normed
+
+    def self_attention(self, bars: Tensor) -> list[Tensor]:
+        tokens, found = self._embedded(bars), []
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock)  # for the type alone
+            found.append(block.shares(tokens))
+            tokens = block(tokens)
+        return found
 
     def attention(self, bars: Tensor) -> Tensor:
         weights: Tensor = self.pool.weights(self._tokens(bars))

@@ -75,7 +75,7 @@ class RowReader(nn.Module):
         for number, part in enumerate(self.parts):
             columns = torch.tensor(part.columns)
             self.register_buffer(f"columns_{number}", columns, persistent=False)
-        widths = [self._encoder(k).width for k in range(len(self.parts))]
+        widths = [self.encoder_of(k).width for k in range(len(self.parts))]
         ends = list(accumulate(widths, initial=len(kept)))
         self._ends = ends
         self.width = ends[-1]
@@ -99,7 +99,8 @@ class RowReader(nn.Module):
         """Features that agent number `agent` reads."""
         return self._seen[agent]
 
-    def _encoder(self, number: int) -> Encoder:
+    def encoder_of(self, number: int) -> Encoder:
+        """The encoder of part `number`."""
         encoder = self.encoders[number]
         assert isinstance(encoder, Encoder)  # for the type alone: `build_encoder` gives no other
         return encoder
@@ -125,7 +126,7 @@ class RowReader(nn.Module):
         confidence. None where no encoder is of that kind.
         """
         for number in range(len(self.parts)):
-            encoder = self._encoder(number)
+            encoder = self.encoder_of(number)
             if isinstance(encoder, RegimeEncoder):
                 start = self._ends[number] + encoder.embedding
                 return features[:, start : self._ends[number + 1]]
@@ -135,15 +136,8 @@ class RowReader(nn.Module):
         """What encoders learn beside the policy, by name; see `Encoder.losses`."""
         found: dict[str, Tensor] = {}
         for number in range(len(self.parts)):
-            found |= self._encoder(number).losses(self.bars(rows, number))
+            found |= self.encoder_of(number).losses(self.bars(rows, number))
         return found
-
-    def attention(self, rows: Tensor) -> list[Tensor]:
-        """Of each part, the share [N, steps] of its steps in the embedding, oldest first."""
-        return [
-            self._encoder(number).attention(self.bars(rows, number))
-            for number in range(len(self.parts))
-        ]
 
 
 def _cells(window: Window, start: int) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 Environments under an artefact, and whoever runs the cascade, compute it here: the weighted mean
 of directional agents' masked probabilities over SELL, HOLD and BUY, each action counted by the
-sign of what it changes, then confidence and coherence.
+sign of what it changes, then confidence and coherence. A policy's fitted temperature
+(`cascade.policy.OnnxPolicy.temperature`) changes the confidence and nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +42,13 @@ _CONDITIONS = {SELL: "strategic_sell", HOLD: "strategic_hold", BUY: "strategic_b
 _CERTAIN = ("strategic_confidence", "strategic_coherence")
 
 
-def strategic_said(rows: Rows, actions: Rows, probabilities: Rows, rules: NDArray[Any]) -> Floats:
+def strategic_said(
+    rows: Rows,
+    actions: Rows,
+    probabilities: Rows,
+    rules: NDArray[Any],
+    temperature: float = 1.0,
+) -> Floats:
     """STRATEGIC_SAID, [N, 6], of a joint decision.
 
     An action's change is that of the position, within what drawdown leaves: BUY at the limit
@@ -52,6 +59,7 @@ def strategic_said(rows: Rows, actions: Rows, probabilities: Rows, rules: NDArra
         rows: [N, STRATEGIC.row_width], that were decided on.
         actions, probabilities: as of `cascade.policy.Decision`.
         rules: STRATEGIC_RULES [1].
+        temperature: of the confidence.
     """
     count, agents = len(rows), len(DIRECTIONAL)
     change, target = np.zeros((count, MOVES)), np.zeros(count)
@@ -60,7 +68,7 @@ def strategic_said(rows: Rows, actions: Rows, probabilities: Rows, rules: NDArra
     allowed = rows[:, _PLACE["allowed"]].astype(np.float64)
     _strategic(position, allowed, actions, rules, change, legal, weights, target)
     p = probabilities[:, : agents * MOVES].astype(np.float64).reshape(count, agents, MOVES)
-    return _joined(directions(p, _whole(change), weights, legal), target)
+    return _joined(directions(p, _whole(change), weights, legal), target, temperature)
 
 
 @kernel
@@ -87,7 +95,13 @@ def _strategic(
         target[n] = strategic_target(actions[n], held, rule, most)
 
 
-def tactical_said(rows: Rows, actions: Rows, probabilities: Rows, rules: NDArray[Any]) -> Floats:
+def tactical_said(
+    rows: Rows,
+    actions: Rows,
+    probabilities: Rows,
+    rules: NDArray[Any],
+    temperature: float = 1.0,
+) -> Floats:
     """TACTICAL_SAID, [N, 6], of a joint decision.
 
     The tactical agent alone is directional. Its action's change is that of the target against
@@ -98,10 +112,11 @@ def tactical_said(rows: Rows, actions: Rows, probabilities: Rows, rules: NDArray
         rows: [N, TACTICAL.row_width], that were decided on.
         actions, probabilities: as of `cascade.policy.Decision`.
         rules: TACTICAL_RULES [1].
+        temperature: of the confidence.
     """
     p, change, legal = _tilts(rows, probabilities, rules)
     share = actions[:, _AGENT[RISK_AGENT]] / (len(SHARES) - 1)
-    return _joined(directions(p, change, np.ones(1), legal), share)
+    return _joined(directions(p, change, np.ones(1), legal), share, temperature)
 
 
 def tactical_given_strategic(rows: Rows) -> Rows:
@@ -151,5 +166,5 @@ def _whole(change: Floats) -> Floats:
     return np.where(np.abs(change) < _ROUNDING, 0.0, change)
 
 
-def _joined(p: Floats, own: NDArray[Any]) -> Floats:
-    return np.column_stack([p, confidence(p), coherence(p), own])
+def _joined(p: Floats, own: NDArray[Any], temperature: float) -> Floats:
+    return np.column_stack([p, confidence(p, temperature), coherence(p), own])

@@ -50,9 +50,24 @@ def probabilities(psi: ArrayLike) -> Floats:
     return distributions(np.abs(np.asarray(psi, np.complex128)) ** 2, "|psi|^2")
 
 
-def confidence(p: ArrayLike) -> Floats:
-    """max p, [N], from 1 / K to 1."""
-    return np.asarray(distributions(p).max(axis=1))
+def confidence(p: ArrayLike, temperature: float = 1.0) -> Floats:
+    """max p, [N], from 1 / K to 1.
+
+    Args:
+        p: [N, K].
+        temperature: as fitted to what came true (`policies.calibration`): of p to the power of
+            1 / temperature, divided by its sum. Which action is the likeliest never changes.
+
+    Raises:
+        ActionError: see `amplitudes`; the temperature is not above 0.
+    """
+    clean = distributions(p)
+    top = clean.max(axis=1)
+    if temperature == 1.0:
+        return np.asarray(top)
+    if not 0.0 < temperature < np.inf:
+        raise ActionError(f"temperature is {temperature}: expected a finite number above 0")
+    return np.asarray(1.0 / ((clean / top[:, None]) ** (1.0 / temperature)).sum(axis=1))
 
 
 def entropy(p: ArrayLike) -> Floats:
@@ -126,9 +141,13 @@ def entanglement(p: ArrayLike, q: ArrayLike) -> Floats:
     return np.where(least > ENTROPY_FLOOR, np.clip(share, 0.0, 1.0), 0.0)
 
 
-def usable_entanglement(p: ArrayLike, q: ArrayLike) -> Floats:
-    """`entanglement` where the upper layer's confidence is `CONFIDENT` at least, else 0; [N]."""
-    return np.where(confidence(p) >= CONFIDENT, entanglement(p, q), 0.0)
+def usable_entanglement(p: ArrayLike, q: ArrayLike, temperature: float = 1.0) -> Floats:
+    """`entanglement` where the upper layer's confidence is `CONFIDENT` at least, else 0; [N].
+
+    Args:
+        temperature: of that confidence.
+    """
+    return np.where(confidence(p, temperature) >= CONFIDENT, entanglement(p, q), 0.0)
 
 
 def collapse(p: ArrayLike, seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.int64]:

@@ -274,7 +274,11 @@ def explain(
         Path | None, typer.Option(help="The plot; in the run's report by default.")
     ] = None,
 ) -> None:
-    """Say which columns a trained layer decides by: integrated gradients, agent by agent."""
+    """Say which columns a trained layer decides by and at which bars its encoders look.
+
+    Integrated gradients, agent by agent, and maps of attention: printed, drawn into the run's
+    report, and added to its run in MLflow.
+    """
     _need("train", ("captum", "matplotlib"))
     from rich.console import Console
 

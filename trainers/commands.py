@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -16,8 +18,11 @@ from cascade.artefact import Manifest
 from configs.loading import load_config
 from configs.train import Environment, LayerTraining
 from trainers import report as reports
+from trainers.calibration import calibrate
+from trainers.calibration_report import CalibrationReport, write_calibration
 from trainers.champions import Champion, find_champion, keep_mirror, other_environment
 from trainers.evaluate import Actor, EvaluationReport, evaluate
+from trainers.explanation import explanation, write_explanation
 from trainers.export import export_policy
 from trainers.layers import LAYERS, Layer, LayerEnv
 from trainers.memory import PeakMemory
@@ -42,6 +47,7 @@ from trainers.upstream.artefacts import digests, pin, resolved, sources
 CANDIDATE = "policy"
 CHAMPION = "champion"
 _GIGABYTE = 1e9
+_EXPLAINED_ROWS, _EXPLAINED_COLUMNS = 32, 10  # `grandmodel explain RUN` looks at more
 
 
 @dataclass
@@ -215,11 +221,12 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     # As in training: on a busy machine a second thread made one decision 20 times slower.
     with torch_threads(config.mappo.torch_threads):
         report = _evaluate(session, actor, champion)
+        stated = calibrate(layer, result.policy, config, session.env)
     manifest = export_policy(
         result.policy,
         result.policy.layout,
         folder.artefact,
-        _manifest_fields(session, report),
+        _manifest_fields(session, report, stated),
         actor.rows,
         layer.companions(session.probe),
     )
@@ -232,15 +239,26 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         layer.objective,
     )
     reports.write(report, folder.report)
+    write_calibration(stated, folder.report)
+    with torch_threads(config.mappo.torch_threads):
+        _explain(session, result, actor.rows)
     figure = reports.curves(folder.history, "env_steps", layer.curves)
     reports.save_figure(figure, folder.report / "curves.png")
-    version = _register(session, decided, report, result)
+    version = _register(session, decided, report, stated, result)
     link = keep_mirror(
         decided, folder.artefact, champion, Path(config.models), config.layer, market
     )
     session.look_at_memory()
-    _say_result(session, report, manifest, decided, version, link)
+    _say_result(session, report, stated, manifest, decided, version, link)
     return report
+
+
+def _explain(session: _Session, result: TrainResult, rows: NDArray[np.float32]) -> None:
+    """What the policy decided by in some of the rows that it was compared on, into the report."""
+    policy = result.policy
+    some = rows[:: max(len(rows) // _EXPLAINED_ROWS, 1)][:_EXPLAINED_ROWS]
+    found = explanation(policy, list(range(len(policy.layout.agents))), some)
+    write_explanation(found, _EXPLAINED_COLUMNS, session.folder.report)
 
 
 def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> EvaluationReport:
@@ -272,9 +290,11 @@ def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> Eva
         )
 
 
-def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, Any]:
+def _manifest_fields(
+    session: _Session, report: EvaluationReport, stated: CalibrationReport
+) -> dict[str, Any]:
     result = report.against(report.best_baseline)
-    metrics = dict(report.summaries[CANDIDATE].metrics)
+    metrics = dict(report.summaries[CANDIDATE].metrics) | stated.metrics()
     metrics.update(
         {
             "parents": float(report.parents),
@@ -295,6 +315,7 @@ def _manifest_fields(session: _Session, report: EvaluationReport) -> dict[str, A
         "beats_baseline": report.beats_baseline,
         "trained_on": session.layer.trained_on(session.env),
         "upstream": digests(session.env),
+        "temperatures": stated.temperatures,
     }
 
 
@@ -302,6 +323,7 @@ def _register(
     session: _Session,
     decided: Promotion,
     report: EvaluationReport,
+    stated: CalibrationReport,
     result: TrainResult,
 ) -> ModelVersion | None:
     run = session.tracking
@@ -321,6 +343,7 @@ def _register(
             },
             result.iterations,
         )
+    run.log(stated.metrics(), result.iterations)
     session.look_at_memory()
     run.log({"peak_rss_bytes": float(session.peak_bytes)}, result.iterations)
     run.log_folder(session.folder.report, "report")
@@ -338,6 +361,7 @@ def _register(
 def _say_result(
     session: _Session,
     report: EvaluationReport,
+    stated: CalibrationReport,
     manifest: Manifest,
     decided: Promotion,
     version: ModelVersion | None,
@@ -346,7 +370,7 @@ def _say_result(
     say = session.say
     for table in reports.tables(report):
         session.console.print(table)
-    for line in reports.lines(report):
+    for line in (*reports.lines(report), *stated.lines()):
         say(line)
     say(
         f"parity with torch: {manifest.parity.max_abs_difference:.1e} "

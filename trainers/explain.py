@@ -1,7 +1,7 @@
-"""Which columns a trained layer decides by: `grandmodel explain RUN`.
+"""Which columns and bars a trained layer decides by: `grandmodel explain RUN`.
 
-Attributions (policies.attribution) need the weights themselves, which a run's checkpoints
-keep and an artefact does not.
+Both (`trainers.explanation`) need the weights themselves, which a run's checkpoints keep and
+an artefact does not.
 """
 
 from __future__ import annotations
@@ -9,54 +9,28 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from cascade.artefact import MANIFEST_FILE
-from configs.errors import TrainingError
+from configs.errors import TrackingError, TrainingError
 from configs.train import LayerTraining, load_training
 from configs.yaml_text import read_document
-from policies.attribution import STEPS, attribute, by_name
+from policies.attribution import STEPS
 from policies.sequential import SequentialPolicy
 from signals.layout import LayerLayout
+from trainers.explanation import attention_table, explanation, table, write_explanation
 from trainers.layers import LAYERS, Layer
 from trainers.mappo.checkpoint import latest_checkpoint, load_actors
-from trainers.report import save_figure
-from trainers.runs import CONFIG_FILE, REPORT_FOLDER, UPSTREAM_FOLDER
+from trainers.runs import CONFIG_FILE, REPORT_FOLDER, UPSTREAM_FOLDER, read_run
 from trainers.torch_actor import TorchActor
-from trainers.tracking import tracking_uri
+from trainers.tracking import add_to_run, tracking_uri
 from trainers.upstream.artefacts import resolved
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PLOT_FILE = "explanation.png"
 _MAX_ENVS = 16  # played side by side for the rows that are explained
-_INCHES_PER_BAR, _INCHES_AROUND, _INCHES_WIDE = 0.28, 1.1, 5.0
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One output of one agent over all rows: how much each column moved it.
-
-    Attributes:
-        names: of columns, without the bars' lags, the weightiest first.
-        weight: float64 [names], mean absolute attribution; mean: the signed one.
-        incomplete: the largest gap over rows between what columns sum to and the difference
-            of the outputs, against the largest difference.
-    """
-
-    agent: str
-    output: str
-    names: tuple[str, ...]
-    weight: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    incomplete: float
 
 
 @dataclass(frozen=True)
@@ -72,11 +46,11 @@ class ExplainRequest:
 
 
 def run_explain(request: ExplainRequest, console: Console) -> Path:
-    """Print the weightiest columns of each agent and save them as a plot; where that is.
+    """Print and draw what each agent decides by, here and in the run's store; the plot's place.
 
     Raises:
         GrandmodelError: no weights there, no such agent, or an artefact of a layer above that
-            is gone.
+            is gone. A store that cannot be reached is no error: what was drawn lies here.
     """
     run = run_of(request.place)
     layer, training = _training(run)
@@ -88,14 +62,35 @@ def run_explain(request: ExplainRequest, console: Console) -> Path:
         env = resolved(training.env, pinned, uri, Path(cache))
         told = training.model_copy(update={"env": env})
         rows = rows_met(layer, told, policy, request.rows)
-    found = [one for k in wanted for one in explain(policy, k, rows, request.steps)]
-    for one in found:
+    found = explanation(policy, wanted, rows, request.steps)
+    for one in found.outputs:
         console.print(f"{one.agent}: {one.output} (gap {one.incomplete:.1%})")
         console.print(table(one, request.top))
-    path = request.output or run / REPORT_FOLDER / PLOT_FILE
-    save_figure(plot(found, request.top), path)
-    console.print(f"{len(rows)} decisions in mode on the judged split; plot: {path}")
-    return path
+    for seen in found.encoders:
+        console.print(f"attention of {seen.title}")
+        console.print(attention_table(seen, request.top))
+    folder = request.output.parent if request.output else run / REPORT_FOLDER
+    written = write_explanation(found, request.top, folder, request.output)
+    names = ", ".join(map(str, written))
+    _say(console, f"{len(rows)} decisions in mode on the judged split; written: {names}")
+    _say(console, _tracked(run, training, written))
+    return written[0]
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tracked(run: Path, training: LayerTraining, written: list[Path]) -> str:
+    """Add what was written to the run in the tracking store; where that is, or why it is not."""
+    folder = read_run(run)
+    if folder is None or folder.tracking_run is None:
+        return "not tracked: the run's folder names no run of a tracking store"
+    try:
+        uri = add_to_run(training.tracking, folder.tracking_run, written, REPORT_FOLDER)
+    except TrackingError as error:
+        return f"not tracked: {error}"
+    return f"tracked: {uri}, run {folder.tracking_run}, artifacts {REPORT_FOLDER}/"
 
 
 def run_of(place: Path) -> Path:
@@ -166,58 +161,3 @@ def rows_met(
         if done.any():
             env.reset(done)
     return np.concatenate(kept)[:count]
-
-
-def explain(
-    policy: SequentialPolicy, agent: int, rows: NDArray[np.float32], steps: int = STEPS
-) -> list[Explained]:
-    """What moved each output of agent number `agent` from where the mean row has it.
-
-    A discrete agent has one, the log-probability of what it chose; a box agent one for each
-    component, its mean in logits.
-    """
-    told = policy.layout.agents[agent]
-    discrete = told.kind == "discrete"
-    found = []
-    for number in range(1 if discrete else told.encoded_width):
-        given = attribute(policy, agent, torch.from_numpy(rows), component=number, steps=steps)
-        difference = given.output - given.baseline
-        gap = (given.columns.sum(1) - difference).abs().max().item()
-        scale = max(difference.abs().max().item(), np.finfo(np.float64).tiny)
-        named = by_name(policy.layout, given.columns)
-        weight = np.array([values.abs().mean().item() for values in named.values()])
-        mean = np.array([values.mean().item() for values in named.values()])
-        order = np.argsort(-weight, kind="stable")
-        names = tuple(np.array(list(named))[order].tolist())
-        output = "log-probability of its choice" if discrete else told.components[number].name
-        found.append(Explained(told.name, output, names, weight[order], mean[order], gap / scale))
-    return found
-
-
-def table(explained: Explained, top: int) -> Table:
-    """The weightiest columns for people."""
-    out = Table()
-    out.add_column("column")
-    for header in ("mean size", "mean"):
-        out.add_column(header, justify="right")
-    for name, weight, mean in zip(
-        explained.names[:top], explained.weight, explained.mean, strict=False
-    ):
-        out.add_row(name, f"{weight:.4g}", f"{mean:+.4g}")
-    return out
-
-
-def plot(found: list[Explained], top: int) -> Figure:
-    """Bars of the weightiest columns, one panel for each output."""
-    from matplotlib.figure import Figure
-
-    height = _INCHES_AROUND + _INCHES_PER_BAR * top
-    figure = Figure(figsize=(2 * _INCHES_WIDE, height * len(found)), layout="constrained")
-    panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
-    for axes, one in zip(panels, found, strict=True):
-        shown = slice(0, top)
-        axes.barh(one.names[shown], one.weight[shown])
-        axes.invert_yaxis()
-        axes.set_title(f"{one.agent}: {one.output}", loc="left")
-        axes.set_xlabel("mean absolute attribution")
-    return figure

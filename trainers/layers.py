@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cascade.artefact import REGIME_MODEL_FILE, TrainedOn
 from configs.evaluation import EvaluationConfig
 from configs.places import function_at
+from configs.splits import Split
 from configs.train import Environment, LayerTraining
 from envs.batched import BatchedEnv
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
+from signals.said import strategic_said, tactical_said
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
 from trainers.bar_baselines import strategic_baselines, tactical_baselines
@@ -25,6 +27,9 @@ from trainers.baselines import execution_baselines
 from trainers.evaluate import Actor
 from trainers.objective import RETURN, SHORTFALL, Objective
 from trainers.upstream.dates import trained_on
+
+if TYPE_CHECKING:
+    from trainers.stated import Said
 
 
 class LayerEnv(BatchedEnv, Protocol):
@@ -60,6 +65,7 @@ class Layer:
         curves: what is plotted over a training.
         companions: of an environment, the files that the artefact holds beside the policy:
             name -> what writes it. Whoever runs the policy reads them to compute its rows.
+        said: the direction that the layer states to the next one; None where it states none.
         next_command: what can be done with the result; {models} is the champion's place.
     """
 
@@ -72,15 +78,19 @@ class Layer:
     next_command: str
     judged: Mapping[str, Any] = field(default_factory=lambda: {"split": "test"})
     companions: Companions = _no_companions
+    said: Said | None = None
 
     @property
     def name(self) -> str:
         return self.layout.layer
 
-    def judging_env(self, num_envs: int, seed: int, config: Any) -> LayerEnv:
-        """Environments on the split that policies are judged on."""
+    def judging_env(
+        self, num_envs: int, seed: int, config: Any, split: Split | None = None
+    ) -> LayerEnv:
+        """Environments as policies are judged in, on the split for that or on another."""
         make = function_at(self.make, "environment", "makes a layer's batched environment")
-        env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **self.judged)
+        judged = {**self.judged, **({} if split is None else {"split": split})}
+        env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **judged)
         return env
 
     def trained_on(self, config: Environment) -> TrainedOn | None:
@@ -103,7 +113,7 @@ def _regime_model(env: Any) -> dict[str, Callable[[Path], None]]:
     return {REGIME_MODEL_FILE: env.data.model.save}
 
 
-_LEARNING = ("entropy", "kl", "explained_variance")
+_LEARNING = ("entropy", "kl", "explained_variance", "value_spread")  # the last with dropout
 _RESULT = (
     ("reward", "reward", "{:.2f}"),
     ("return_bp", "return", "{:+.2f} bp"),
@@ -148,6 +158,7 @@ _STRATEGIC = Layer(
         *_LEARNING,
     ),
     companions=_regime_model,
+    said=strategic_said,
     next_command="grandmodel train tactical",
 )
 
@@ -168,6 +179,7 @@ _TACTICAL = Layer(
         "waited",
         *_LEARNING,
     ),
+    said=tactical_said,
     next_command="grandmodel train execution",
 )
 

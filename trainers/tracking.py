@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -314,6 +314,25 @@ class Run:
 
     def _errors(self, doing: str) -> contextlib.AbstractContextManager[None]:
         return _tracking_errors(doing, self.uri)
+
+
+def add_to_run(config: TrackingConfig, run_id: str, files: Sequence[Path], name: str) -> str:
+    """Store files under the artifact path `name` of a run that there is; the store's address.
+
+    Raises:
+        TrackingError: no such store or run, or it refuses them. Nothing is made anew.
+    """
+    uri = tracking_uri(config)
+    parsed = urlparse(uri)
+    database = Path(parsed.path.removeprefix("/"))
+    if parsed.scheme == "sqlite" and not database.is_file():
+        raise TrackingError(_unreachable("open it", uri, f"{database} is not there"))
+    client = connect(uri, config.connect_seconds)
+    with _tracking_errors(f"add to run {run_id}", uri):
+        client.get_run(run_id)
+        for file in files:
+            client.log_artifact(run_id, str(file), name)
+    return uri
 
 
 def connect(uri: str, seconds: float) -> MlflowClient:

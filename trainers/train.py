@@ -46,7 +46,8 @@ class IterationReport:
     rewards: means per environment step: reward/AGENT, and term/NAME where offered.
     losses: means over its minibatches: policy_loss, value_loss, supervised_loss,
         entropy (nats), kl, clip_fraction, explained_variance, grad_norm_policy,
-        grad_norm_critic, epochs, progress.
+        grad_norm_critic, epochs, progress; value_spread of a critic with dropout, the mean
+        standard deviation of its values over its masks, in the reward's scale.
     curriculum: the stage it was sampled in and, where it was scored, score and its returns.
     minutes: of training over all sittings. peak_rss_bytes: see `PeakMemory`.
     """

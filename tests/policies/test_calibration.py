@@ -11,10 +11,12 @@ import torch
 from configs.errors import DataError
 from policies.calibration import (
     expected_calibration_error,
+    fit_confidence,
     fit_temperature,
     reliability,
 )
 from policies.readout import read_out
+from signals.superposition import confidence as stated
 from signals.superposition import directions
 
 ROWS, CLASSES = 20_000, 4
@@ -69,6 +71,30 @@ def test_distributions_and_masks_count_as_they_should():
     assert fit_temperature(wide, outcomes, allowed) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_a_confidence_read_alone_is_fitted_to_how_often_it_is_right(temperature: float):
+    generator = torch.Generator().manual_seed(1)
+    logits = 3.0 * torch.randn(ROWS, 3, generator=generator)
+    logits[: ROWS // 2, 1] = -math.inf  # what can never be chosen
+    sure = torch.softmax(logits / temperature, 1).amax(1)
+    correct = torch.rand(ROWS, generator=generator) < sure
+    found = fit_confidence(logits, correct)
+    assert found == pytest.approx(temperature, rel=0.06)
+    cooled = torch.softmax(logits / found, 1).amax(1)
+    assert expected_calibration_error(cooled, correct) < 0.015
+    # The number that the cascade reads is the same.
+    expected = stated(torch.softmax(logits.double(), 1).numpy(), found)
+    torch.testing.assert_close(cooled.double(), torch.from_numpy(expected), rtol=0, atol=1e-5)
+
+
+def test_whoever_is_certain_and_wrong_moves_no_temperature():
+    logits = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, -math.inf]])
+    correct = torch.tensor([True, True, False, False])
+    found = fit_confidence(logits, correct)
+    assert torch.softmax(logits[:1] / found, 1).amax().item() == pytest.approx(2 / 3, abs=1e-6)
+    assert found == pytest.approx(fit_confidence(logits[:3], correct[:3]))
+
+
 def test_calibration_error_by_hand():
     confidence = torch.tensor([0.95, 0.85, 0.85, 0.1])
     correct = torch.tensor([True, True, False, False])
@@ -95,6 +121,10 @@ def test_what_cannot_be_calibrated_is_explained():
     forbidden[0, outcomes[0]] = False
     with pytest.raises(DataError, match=r"outcome of row \d+: class \d came true"):
         fit_temperature(logits[:2], outcomes[:2], forbidden)
+    with pytest.raises(DataError, match=r"shape \(2, 4\) with \(3,\) outcomes: expected \[N, C\]"):
+        fit_confidence(logits[:2], outcomes[:3] == 0)
+    with pytest.raises(DataError, match="logits of row 0: the largest is nan"):
+        fit_confidence(torch.full((2, 3), math.nan), torch.tensor([True, False]))
     with pytest.raises(DataError, match="give probabilities, not logits"):
         expected_calibration_error(torch.tensor([1.2]), torch.tensor([True]))
     with pytest.raises(DataError, match="one of each for every row"):

@@ -164,6 +164,20 @@ def test_entanglement_is_used_from_confidence_on() -> None:
     q = np.repeat(np.eye(2)[None], 2, axis=0)
     assert sp.entanglement(p, q) == pytest.approx([1.0, 1.0])
     assert sp.usable_entanglement(p, q) == pytest.approx([1.0, 0.0])
+    assert sp.usable_entanglement(p, q, temperature=2.0) == pytest.approx([0.0, 0.0])
+    assert sp.usable_entanglement(p, q, temperature=0.5) == pytest.approx([1.0, 1.0])
+
+
+def test_a_temperature_moves_the_confidence_and_leaves_the_likeliest() -> None:
+    p = np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5], [0.0, 1.0, 0.0]])
+    assert np.array_equal(sp.confidence(p, 1.0), sp.confidence(p))
+    roots = np.sqrt(p)
+    assert sp.confidence(p, 2.0) == pytest.approx((roots / roots.sum(1, keepdims=True)).max(1))
+    assert sp.confidence(p, 1e-3) == pytest.approx([1.0, 0.5, 1.0])
+    assert sp.confidence(p, 1e6) == pytest.approx([1 / 3, 1 / 2, 1.0], abs=1e-5)
+    for temperature in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ActionError, match=r"temperature is .*: expected a finite number above"):
+            sp.confidence(p, temperature)
 
 
 def test_a_confident_layer_collapses_to_its_likeliest_action() -> None:

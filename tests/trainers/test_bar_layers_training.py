@@ -61,6 +61,7 @@ def tiny(
                 "batch_size": 16,
                 "bootstrap_samples": 100,
                 "parity_rows": 32,
+                "calibration_parents": 16,
                 "reference": [{"strategic": "buy_and_hold", "tactical": "twap"}[layer]],
             },
             "tracking": {
@@ -104,6 +105,13 @@ def test_a_training_leaves_a_run_a_champion_and_its_regime_model(tmp_path: Path)
     assert report["policies"]["flat"]["metrics"]["costs_bp"] == 0.0
     assert report["policies"]["momentum"]["metrics"]["costs_bp"] > 0.0
     assert (folder.report / "return.png").is_file()
+    # What it states is held against what happens, whatever two iterations have taught it.
+    told = json.loads((folder.report / "calibration.json").read_text())
+    assert told["episodes"] == 16 and "calibration of" in said
+    fitted = {found["what"]: found["temperature"] for found in told["confidences"]}
+    assert manifest.temperatures == fitted and len(fitted) + len(told["missing"]) == 1
+    explained = json.loads((folder.report / "explanation.json").read_text())
+    assert len(explained["outputs"]) == 4 and len(explained["encoders"]) == 0
     # What computes the posteriors in the policy's rows lies beside it, and cannot be swapped.
     assert set(manifest.files) == {REGIME_MODEL_FILE}
     beside = folder.artefact / REGIME_MODEL_FILE

@@ -52,6 +52,7 @@ def tiny(tmp_path: Path, iterations: int, **changed: Any) -> TrainConfig:
                 "batch_size": 16,
                 "bootstrap_samples": 100,
                 "parity_rows": 32,
+                "calibration_parents": 16,
             },
             "tracking": {
                 "uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
@@ -94,6 +95,7 @@ def test_a_training_leaves_a_run_a_champion_and_a_decision(tmp_path: Path) -> No
     report = json.loads((folder.report / "evaluation.json").read_text())
     assert manifest.beats_baseline is report["beats_baseline"]
     assert manifest.metrics["shortfall_bp"] == report["policies"]["policy"]["cost"]["mean"]
+    assert manifest.metrics["calibration/quality/error"] >= 0.0 and "calibration of quality" in said
     assert manifest.market == "builtin" and manifest.config["seed"] == 0
 
     client = connect(config.tracking.uri, 5.0)

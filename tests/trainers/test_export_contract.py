@@ -1,6 +1,7 @@
 """Every kind of policy, exported: the graphs give torch's numbers, alone and in a batch.
 
-A new kind of encoder must be named here, or `test_every_kind_of_encoder_is_exported` fails.
+A new kind of encoder and a new layer must be named here, or
+`test_every_kind_of_encoder_is_exported` and `test_every_layers_own_policy_is_exported` fail.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tests.trainers.test_export import FIELDS
 from tests.trainers.test_export import LAYOUT as BOXES
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
 from trainers.export import BATCH_TOLERANCE, PARITY_TOLERANCE, export_policy
+from trainers.layers import LAYERS
 
 SMALL: dict[str, Any] = {"hidden": (16, 12), "output_gain": 1.0}
 MASKS = DropoutConfig(rate=0.2, samples=64)
@@ -190,6 +192,12 @@ def test_every_kind_of_encoder_is_exported() -> None:
     kinds = {option.model_fields["kind"].default for option in get_args(union)}
     cases = (QUICK | SLOW).values()
     assert {encoder.kind for case in cases for encoder in case.config().encoders} == kinds
+
+
+def test_every_layers_own_policy_is_exported() -> None:
+    """Each layer that can be trained, with the networks that its own file names."""
+    own = {case.layout.layer for case in SLOW.values() if case.layer == ((), ())}
+    assert own == set(LAYERS)
 
 
 def test_masks_that_move_nothing_are_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_what_is_shown_is_measured(name: str) -> None:
     wanted = {layer.objective.metric, *(figure.metric for figure in layer.objective.figures)}
     wanted |= {key for key, _, _ in layer.shown}
     assert wanted <= measured
-    learnt = {"entropy", "kl", "explained_variance"}
+    learnt = {"entropy", "kl", "explained_variance", "value_spread"}
     assert set(layer.curves) <= measured | learnt
     assert callable(function_at(layer.make, "environment", "makes one"))
 

@@ -28,6 +28,7 @@ from market.synthetic import bars_of_columns
 from signals.execution import CONTEXT, EXECUTION
 from signals.regime import RegimeModel
 from signals.said import SAID, STRATEGIC_SAID, strategic_said
+from signals.superposition import DIRECTIONS, confidence
 from signals.tactical import TACTICAL, UPSTREAM_COLUMNS
 from tests.trainers.upstreams import (
     EXECUTION_ENV,
@@ -117,6 +118,20 @@ def test_the_table_is_what_the_layer_says_alone_in_its_own_environment(
             held = env.arrays.accounts["position"][0] / env.arrays.accounts["limit"][0]
             assert said[0, -1] == pytest.approx(held, abs=1e-2)  # what it meant to hold
     assert (seen[:, :3].sum(axis=1) == pytest.approx(1.0)) and np.ptp(seen[:, 2]) > 0.1
+
+
+def test_an_artefacts_temperature_moves_its_confidence_and_nothing_else(
+    above: Artefacts, table: Any, tmp_path: Path
+) -> None:
+    cooled = altered(tmp_path / "cooled", above.strategic, temperatures={"direction": 3.0})
+    found = strategic_table(tactical_config(cooled), "train")
+    place = STRATEGIC_SAID.index("confidence")
+    others = [column for column in range(table.shape[1]) if column != place]
+    np.testing.assert_array_equal(found[:, others], table[:, others])
+    said = ~np.isnan(table).any(axis=1)
+    expected = confidence(table[said, : len(DIRECTIONS)], 3.0)
+    np.testing.assert_allclose(found[said, place], expected, rtol=1e-12)
+    assert (found[said, place] < table[said, place]).any()
 
 
 def test_stretches_cover_runs_of_whole_bars() -> None:

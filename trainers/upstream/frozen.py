@@ -44,7 +44,7 @@ from signals.said import (
     tactical_given_strategic,
     tactical_said,
 )
-from signals.superposition import DIRECTIONS, usable_entanglement
+from signals.superposition import DIRECTIONS, entanglement
 from signals.upstream import CONFIDENT
 from trainers.upstream.artefacts import Frozen, frozen
 from trainers.upstream.dates import dates, refuse_seen
@@ -132,7 +132,8 @@ def _identity(above: Frozen[Any]) -> list[Any]:
     # Where artefacts and bars lie says nothing.
     settings.get("upstream", {}).pop(_STRATEGIC, None)
     settings["market"]["reference"].get("bars", {}).pop("path", None)
-    return [manifest.onnx_sha256, manifest.files, settings, ort.__version__]
+    said_by = [manifest.onnx_sha256, manifest.files, manifest.temperatures]
+    return [*said_by, settings, ort.__version__]
 
 
 def _refuse_seen(
@@ -161,10 +162,10 @@ def _strategic_by_bar(
     out = np.full((len(longer), len(STRATEGIC_SAID)), np.nan)
     if stretches:
         env = BatchedStrategic(above.config, min(len(stretches), MOST_STRETCHES), data=slow)
-        rules = env.arrays.decision
+        rules, temperature = env.arrays.decision, above.policy.temperature
 
         def say(rows: NDArray[np.float32], told: Decision) -> Floats:
-            return strategic_said(rows, told.actions, told.probabilities, rules)
+            return strategic_said(rows, told.actions, told.probabilities, rules, temperature)
 
         play(env, above.policy, say, stretches, horizon, out)
     table = np.full((len(data.bars), ABOVE_WIDTH), np.nan)
@@ -188,10 +189,10 @@ def _context_by_bar(
     if stretches:
         num = min(len(stretches), MOST_STRETCHES)
         env = BatchedTactical(under.config, num, 0, split, strategic)
-        rules = env.arrays.decision
+        rules, temperature = env.arrays.decision, under.policy.temperature
 
         def say(rows: NDArray[np.float32], told: Decision) -> Floats:
-            said = tactical_said(rows, told.actions, told.probabilities, rules)
+            said = tactical_said(rows, told.actions, told.probabilities, rules, temperature)
             return np.column_stack([said, _entangled(under.policy, rows, rules, env)])
 
         play(env, under.policy, say, stretches, horizon, out)
@@ -206,7 +207,7 @@ def _context_by_bar(
 def _entangled(
     policy: OnnxPolicy, rows: NDArray[np.float32], rules: NDArray[Any], env: BatchedTactical
 ) -> Floats:
-    """`usable_entanglement` of both layers, [N]; the policy is asked where it counts alone."""
+    """Entanglement of both layers, [N], where the upper one is as sure as it takes, else 0."""
     said, out = env.arrays.strategic, np.zeros(len(rows))
     sure = np.flatnonzero(said[:, _CONFIDENCE] >= CONFIDENT)
     if not sure.size:
@@ -214,7 +215,7 @@ def _entangled(
     asked = tactical_given_strategic(rows[sure])
     answers = tactical_directions(asked, policy.decide(asked).probabilities, rules)
     count = len(DIRECTIONS)
-    out[sure] = usable_entanglement(said[sure, :count], answers.reshape(-1, count, count))
+    out[sure] = entanglement(said[sure, :count], answers.reshape(-1, count, count))
     return out
 
 
