@@ -227,15 +227,16 @@ def _capped_position(
     share = unit_share(account, instrument)
     # Signed so that more is always further in the order's direction.
     from_here = order.side * _same_side_open(order, account)
-    allowed = 0.0 if state.stopped != 0 else allowed_share(account, limits)
+    others = _gross_of_others(account, instrument)
     held = position_limit(account, limits, instrument, 1.0)
     left = _cap(quantity, held - from_here, POSITION, verdict)
-    others = _gross_of_others(account, instrument)
-    gross = max(limits.gross_share * allowed - others, 0.0) / share
+    gross = max(limits.gross_share - others, 0.0) / share
     left = _cap(left, gross - from_here, GROSS, verdict)
-    held = position_limit(account, limits, instrument, allowed)
+    allowed = 0.0 if state.stopped != 0 else allowed_share(account, limits)
+    gross = max(limits.gross_share * allowed - others, 0.0) / share
+    bound = min(position_limit(account, limits, instrument, allowed), gross)
     why = STOPPED if state.stopped != 0 else DRAWDOWN
-    return float(np.floor(_cap(left, held - from_here, why, verdict)))
+    return float(np.floor(_cap(left, bound - from_here, why, verdict)))
 
 
 @inlined
