@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.risk import MAX_RATE
 from market.account import allowed_share
 from market.kernels import inlined, kernel
 from market.orders.layout import (
@@ -44,7 +45,6 @@ from market.risk.layout import (
     GROSS,
     LOWERS_RISK,
     MALFORMED,
-    MAX_RATE,
     NONE,
     ORDER_NOTIONAL,
     ORDER_SIZE,

@@ -25,10 +25,10 @@ from market.state import EPISODE, LEVELS_SEEN, OWNED_FIELDS, PARENT
 from tests.market.risk.accounts import CASH, DEVIATION, KIND_COUNT, LIFE_COUNT, PRICE, config
 
 TIGHT: dict[str, Any] = {
-    "position_units": 6_000,
-    "position_share": 0.8,
+    "position_units": 4_000,
+    "position_share": 0.35,
     "gross_share": 0.7,
-    "order_units": 3_000,
+    "order_units": 2_000,
     "order_share": 0.25,
     "participation": 0.2,
     "rate_orders": 4,
@@ -85,7 +85,9 @@ class World:
         self.gate.begin_bar(np.full(self.count, VOLUME))
         c = np.full((self.count, self.count), 0.6)
         np.fill_diagonal(c, 1.0)
-        self.gate.account["covariance"][0, : self.count, : self.count] = c * DEVIATION**2
+        self.gate.account["covariance"][0, : self.count, : self.count] = (
+            c * (3.0 * DEVIATION) ** 2
+        )  # value at risk binds too
 
     def play(self, told: tuple[Any, ...]) -> None:
         getattr(self, f"_{told[0]}")(*told[1:])
