@@ -7,6 +7,7 @@ sign of what it changes, then confidence and coherence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,18 @@ from market.targets import (
     tilt_of,
 )
 from signals.strategic import DIRECTIONAL, STRATEGIC
-from signals.superposition import BUY, DIRECTIONS, HOLD, SELL, coherence, confidence, directions
+from signals.superposition import (
+    BUY,
+    DIRECTIONS,
+    HOLD,
+    SELL,
+    coherence,
+    confidence,
+    directions,
+    usable_entanglement,
+)
 from signals.tactical import RISK_AGENT, SHARES, TACTICAL, TACTICAL_AGENT, TILTS
+from signals.upstream import CONFIDENT
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -136,6 +147,27 @@ def _tilts(
     # All agents are discrete: probabilities lie where noise does.
     p = probabilities[:, TACTICAL.noise_slice(agent)].astype(np.float64)
     return p[:, None, :], _whole(change), rows[:, TACTICAL.mask_indices(agent)] > 0.0
+
+
+def strategic_tactical_entanglement(
+    ask: Callable[[Rows], Rows], strategic: Floats, rows: Rows, rules: NDArray[Any]
+) -> Floats:
+    """`usable_entanglement` of both layers, [N]; the policy is asked where it counts alone.
+
+    Args:
+        ask: the tactical policy's probabilities (`cascade.policy.Decision`) of rows; it is
+            called once, on three rows of each that counts, or not at all.
+        strategic: SELL, HOLD, BUY of the strategic layer, [N, 3].
+        rows: [N, TACTICAL.row_width], that were decided on.
+        rules: TACTICAL_RULES [1].
+    """
+    out, count = np.zeros(len(rows)), len(DIRECTIONS)
+    sure = np.flatnonzero(strategic.max(axis=1) >= CONFIDENT)
+    if sure.size:
+        asked = tactical_given_strategic(rows[sure])
+        answers = tactical_directions(asked, ask(asked), rules)
+        out[sure] = usable_entanglement(strategic[sure], answers.reshape(-1, count, count))
+    return out
 
 
 @kernel
