@@ -99,7 +99,8 @@ def _trimmed(values: Any, weights: Any, count: int, faults: int) -> float:
         mass += weights[index]
         plain += values[index]
     mean = total / mass if mass > 0.0 else plain / (count - 2 * faults)
-    return min(max(mean, low), high)  # rounding may leave the range by a crumb
+    # Rounding may leave the range by a crumb.
+    return float(min(max(mean, low), high))
 
 
 @kernel
@@ -139,16 +140,15 @@ def trimmed_mean(
         raise RequestError(
             f"consensus: values have shape {said.shape}, expected [n] of 1 to {MAX_VOICES}"
         )
-    given = [
-        np.full(len(said), fill) if one is None else np.asarray(one, np.float64)
-        for one, fill in ((weights, 1.0), (stamps, now))
-    ]
-    for name, one in zip(("weights", "stamps"), given, strict=True):
+    count = len(said)
+    listened = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    stamped = np.full(count, now) if stamps is None else np.asarray(stamps, np.float64)
+    for name, one in (("weights", listened), ("stamps", stamped)):
         if one.shape != said.shape:
             raise RequestError(
                 f"consensus: {name} have shape {one.shape}, expected {said.shape} as the values"
             )
-    return float(_aggregate(said, *given, now, most, np.empty((2, len(said)))))
+    return float(_aggregate(said, listened, stamped, now, most, np.empty((2, count))))
 
 
 @inlined

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.decide import SMART_NAME, ChildOrder
-from cascade.view import ExecutionView
+from cascade.view import ON_TICK, ExecutionView
 from configs.errors import RequestError
 from configs.market import VENUE_COUNT
 from market.routing import ROUTE, fees_of, rest_at, split_one
@@ -50,11 +51,11 @@ class Router:
             )
         side = _SIDES[order.side]
         if order.kind == _RESTS and order.limit is not None:
-            price = self._ticks(view, order.limit)
+            price = self._ticks(view, order.limit, side)
             venue = rest_at(view.depth, side, price, self._fees, self.trusted)
             return (replace(order, venue=self._names[venue]),)
         worst = self._ladder - 1 if side > 0 else 0
-        limit = worst if order.limit is None else self._ticks(view, order.limit)
+        limit = worst if order.limit is None else self._ticks(view, order.limit, side)
         split_one(view.depth, side, limit, order.quantity, self._fees, self.trusted, self._routes)
         return self._orders(view, order)
 
@@ -78,7 +79,8 @@ class Router:
             planned.append(replace(order, quantity=left))
         return tuple(planned)
 
-    def _ticks(self, view: ExecutionView, price: float) -> int:
-        """Ladder ticks of a price in currency, within the ladder."""
+    def _ticks(self, view: ExecutionView, price: float, side: int) -> int:
+        """Ladder ticks of a limit in currency, within the ladder; off the tick, no worse."""
         ladder = price / view.config.market.tick - float(view.episode["base"][0])
-        return int(min(max(round(ladder), 0), self._ladder - 1))
+        whole = math.floor(ladder + ON_TICK) if side > 0 else math.ceil(ladder - ON_TICK)
+        return min(max(whole, 0), self._ladder - 1)

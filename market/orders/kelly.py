@@ -103,6 +103,21 @@ def participation_room(
     return participation * volume * unit_price / equity
 
 
+@kernel
+def cap_of_limit(holding: float, equity: float, unit_price: float, limit: int) -> float:
+    """A holding as a share of the position limit, 0 to 1: the `kelly_cap` of TACTICAL_RULES.
+
+    0 of what is no number: no position is taken on it.
+
+    Args:
+        holding: f, share of equity, of either sign.
+        equity, unit_price: currency, above 0.
+        limit: units of a full position, above 0.
+    """
+    cap = abs(holding) * equity / (unit_price * limit)
+    return min(cap, 1.0) if cap >= 0.0 else 0.0
+
+
 def risk_coefficient(fraction: float) -> float:
     """k of a fraction of Kelly: 1 of a half."""
     return 1.0 / (2.0 * fraction)

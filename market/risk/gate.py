@@ -17,7 +17,14 @@ from market.orders.layout import BUY, ORDER, SELL
 from market.risk.covariance import DAYS_A_YEAR, Covariance
 from market.risk.judge import MAX_UNITS, judge_one, send_all
 from market.risk.layout import EXPOSURE, STATE, VERDICT, open_exposure, open_state, risk_limits
-from market.risk.ledger import begin_bar, excess_of, fill_one, mark_all, release_one
+from market.risk.ledger import (
+    begin_bar,
+    excess_of,
+    fill_one,
+    mark_all,
+    open_excess_of,
+    release_one,
+)
 
 Records = NDArray[Any]
 
@@ -121,6 +128,10 @@ class RiskGate:
     def excess(self, instrument: int) -> int:
         """Signed units to trade so that the position is within what is left of its limit."""
         return int(excess_of(self.account, self.limits, self.state, instrument))
+
+    def open_excess(self, instrument: int, side: int) -> int:
+        """Open units of a side to cancel, lest they fill past what is left of the limit."""
+        return int(open_excess_of(self.account, self.limits, self.state, instrument, side))
 
     def let_go(self) -> None:
         """Lift an emergency stop: a person's decision, which no network and no order can take."""

@@ -91,6 +91,19 @@ def excess(account: Any, limits: Any, state: Any, instrument: int) -> float:
     return -math.copysign(math.ceil(over), held) if over > 0.0 else 0.0
 
 
+@inlined
+def open_excess(account: Any, limits: Any, state: Any, instrument: int, side: int) -> int:
+    """Units that are open on a side and would take the position past what is left of its limit.
+
+    What was let through under a wider limit: cancel so many when a breaker or a stop binds.
+    """
+    allowed = 0.0 if state.stopped != 0 else allowed_share(account, limits)
+    opened = account.open_buys[instrument] if side == BUY else account.open_sells[instrument]
+    end = side * account.position[instrument] + opened
+    over = math.ceil(end - position_limit(account, limits, instrument, allowed))
+    return int(min(max(over, 0), opened))
+
+
 @kernel
 def mark_all(accounts: Any, limits: Any, states: Any, time: float, prices: Any) -> int:
     """Mark every instrument at `prices` [count or more] and watch; one of WATCHES."""
@@ -119,6 +132,12 @@ def release_one(accounts: Any, instrument: int, side: int, units: int) -> None:
 def excess_of(accounts: Any, limits: Any, states: Any, instrument: int) -> float:
     """`excess` on records [1]."""
     return excess(accounts[0], limits[0], states[0], instrument)
+
+
+@kernel
+def open_excess_of(accounts: Any, limits: Any, states: Any, instrument: int, side: int) -> int:
+    """`open_excess` on records [1]."""
+    return open_excess(accounts[0], limits[0], states[0], instrument, side)
 
 
 @kernel

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.orders.kelly import (
+    cap_of_limit,
     impact_coefficient,
     kelly_objective,
     kelly_of,
@@ -109,3 +110,11 @@ def test_a_free_return_goes_to_the_cap() -> None:
     assert kelly_of(1e-9, 0.0, 0.0, 1.0, 0.0, CAP, FREE) == CAP
     assert kelly_of(-1e-9, 0.0, 0.05, 1.0, 0.0, CAP, FREE) == -CAP
     assert kelly_of(0.0, 0.0, 0.05, 1.0, 0.0, CAP, FREE) == 0.05
+
+
+def test_a_holding_as_a_share_of_the_position_limit() -> None:
+    """A fifth of a million at 50 is 4,000 units: two fifths of a limit of 10,000."""
+    assert cap_of_limit(-0.2, 1e6, 50.0, 10_000) == pytest.approx(0.4)
+    assert cap_of_limit(0.2, 1e6, 50.0, 1_000) == 1.0
+    for holding, equity in ((math.nan, 1e6), (0.2, math.nan), (0.2, -1.0)):
+        assert cap_of_limit(holding, equity, 50.0, 10_000) == 0.0

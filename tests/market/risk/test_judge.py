@@ -196,6 +196,20 @@ def test_halting_is_for_good_and_a_stop_until_a_person_lets_go() -> None:
     assert said(sent(made, asked(1, 1, time=1.0))) == ("APPROVE", "NONE")
 
 
+def test_what_rests_when_a_breaker_binds_is_told() -> None:
+    """600 held and 400 open under 1,000; a halved limit leaves none of the buys."""
+    made = gate(config(position_units=1_000), 600)
+    assert sent(made, asked(1, 400))["quantity"] == 400
+    assert sent(made, asked(-1, 900))["quantity"] == 900
+    assert (made.open_excess(0, 1), made.open_excess(0, -1)) == (0, 0)
+    made.account["cash"] -= 0.11 * CASH
+    assert made.mark(1.0, np.array([PRICE])) == BOUND
+    assert (made.open_excess(0, 1), made.open_excess(0, -1), made.excess(0)) == (400, 0, -100)
+    made.account["cash"] -= 0.10 * CASH
+    assert made.mark(2.0, np.array([PRICE])) == HALTED
+    assert (made.open_excess(0, 1), made.open_excess(0, -1), made.excess(0)) == (400, 300, -600)
+
+
 def test_the_rate_of_orders() -> None:
     told = config(rate_orders=3, rate_seconds=1.0, rate_reserve=2)
     made = gate(told, 5_000)
