@@ -84,6 +84,9 @@ class LimitConfig(Config):
     rate_reserve: int = Field(
         20, ge=0, le=MAX_RATE, description="orders more, for those that lower the risk"
     )
+    mark_jump: PositiveFloat = Field(
+        0.10, lt=1.0, description="move of a mark that is believed at the second mark that says so"
+    )
     stale_seconds: PositiveFloat = Field(60.0, description="age from which a mark is stale")
 
     @model_validator(mode="after")

@@ -90,7 +90,8 @@ def fit_on(
 ) -> ReturnMap:
     """`fit_return_map` on the bars of training ranges alone.
 
-    A bar whose horizon ends beyond its range is left out: its return is of bars held back.
+    A bar whose horizon ends beyond its range is left out: its return is of bars held back. So is
+    one of which nothing is said, or no return known: NaN.
 
     Args:
         scores, returns: [bars], of all bars; elsewhere than on the ranges anything, NaN too.
@@ -101,8 +102,8 @@ def fit_on(
     wrong = [found.split for found in ranges if found.split != "train"]
     if wrong:
         raise DataError(f"return map: a range of split '{wrong[0]}', expected 'train' alone")
-    rows = _rows(ranges, horizon_bars)
     s, r = np.asarray(scores, np.float64), np.asarray(returns, np.float64)
+    rows = _rows(ranges, horizon_bars, s, r)
     return fit_return_map(s[rows], r[rows], horizon_bars)
 
 
@@ -136,11 +137,11 @@ def walk_forward(
     maps, said, met, means = [], [], [], []
     for fold in folds:
         made = fit_on(s, r, [fold.train], horizon_bars)
-        rows = _rows([fold.validation], horizon_bars)
+        rows = _rows([fold.validation], horizon_bars, s, r)
         maps.append(made)
         said.append(made.of(s[rows]))
         met.append(r[rows])
-        means.append(np.full(len(rows), r[_rows([fold.train], horizon_bars)].mean()))
+        means.append(np.full(len(rows), r[_rows([fold.train], horizon_bars, s, r)].mean()))
     if not maps:
         raise DataError("return map: no fold to walk forward over; expected one or more")
     expected, realised = np.concatenate(said), np.concatenate(met)
@@ -152,7 +153,27 @@ def walk_forward(
     return HeldOut(tuple(maps), gain, slope, len(expected))
 
 
-def _rows(ranges: Sequence[SplitRange], horizon_bars: int) -> NDArray[np.int64]:
-    """Bars of the ranges whose horizon ends within them, each once."""
+def forward_returns(close: ArrayLike, horizon_bars: int) -> Floats:
+    """Return of the price over the `horizon_bars` after each bar, [n]; NaN of the last ones.
+
+    Raises:
+        DataError: closes that are not finite and above 0, or a horizon under one bar.
+    """
+    prices = np.asarray(close, np.float64)
+    if prices.ndim != 1 or not (np.isfinite(prices) & (prices > 0.0)).all() or horizon_bars < 1:
+        raise DataError(
+            f"forward returns: closes of shape {prices.shape} over {horizon_bars} bars, expected "
+            "finite prices [n] above 0 and 1 bar or more"
+        )
+    out = np.full(len(prices), np.nan)
+    out[:-horizon_bars] = prices[horizon_bars:] / prices[:-horizon_bars] - 1.0
+    return out
+
+
+def _rows(
+    ranges: Sequence[SplitRange], horizon_bars: int, scores: Floats, returns: Floats
+) -> NDArray[np.int64]:
+    """Bars of the ranges whose horizon ends within them, each once, of which both are known."""
     parts = [np.arange(found.first, found.after - horizon_bars) for found in ranges]
-    return np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    return rows[~np.isnan(scores[rows]) & ~np.isnan(returns[rows])]

@@ -81,7 +81,7 @@ def marginal(account: Any, instrument: int, units: float) -> float:
     return total
 
 
-@inlined
+@kernel
 def variance_with(account: Any, instrument: int, units: float) -> float:
     """w' C w of the positions, `units` of one instrument in place of its own; of a day."""
     total = 0.0
@@ -98,7 +98,7 @@ def variance_with(account: Any, instrument: int, units: float) -> float:
     return max(total, 0.0)
 
 
-@inlined
+@kernel
 def use_with(account: Any, limits: Any, instrument: int, units: float) -> float:
     """u = max(VaR95 / limit, VaR99 / limit), `units` of one instrument in place of its own."""
     return limits.var_scale * math.sqrt(variance_with(account, instrument, units))
@@ -252,7 +252,7 @@ def _capped_size(order: Any, account: Any, limits: Any, quantity: float, verdict
     return float(np.floor(_cap(left, volume - used, PARTICIPATION, verdict)))
 
 
-@inlined
+@kernel
 def _within_var(order: Any, account: Any, limits: Any, quantity: float) -> float:
     """The most whole units, up to `quantity`, after which use is `reduce_use` at most.
 
@@ -349,7 +349,7 @@ def _judge_sound(order: Any, account: Any, limits: Any, state: Any, verdict: Any
         _refuse(verdict, DELAY, RATE)
 
 
-@inlined
+@kernel
 def judge(order: Any, account: Any, limits: Any, state: Any, verdict: Any) -> None:
     """Write what becomes of an order.
 

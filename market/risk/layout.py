@@ -74,6 +74,7 @@ EXPOSURE = np.dtype(
         ("traded", np.int64, MAX_INSTRUMENTS),  # units filled in this bar, both sides
         ("price", np.float64, MAX_INSTRUMENTS),  # marks
         ("mark_time", np.float64, MAX_INSTRUMENTS),
+        ("suspect", np.float64, MAX_INSTRUMENTS),  # a mark that jumped, not yet believed; else 0
         ("unit_value", np.float64, MAX_INSTRUMENTS),  # of one unit at a price of 1
         ("volume", np.float64, MAX_INSTRUMENTS),  # units that the market is expected to trade in it
         ("covariance", np.float64, (MAX_INSTRUMENTS, MAX_INSTRUMENTS)),  # of a day's returns
@@ -100,6 +101,7 @@ LIMITS = np.dtype(
         ("rate_orders", np.int64),
         ("rate_reserve", np.int64),
         ("rate_seconds", np.float64),
+        ("mark_jump", np.float64),
         ("stale_seconds", np.float64),
     ]
 )

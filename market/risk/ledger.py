@@ -1,7 +1,8 @@
 """The account that orders are judged against: marks, fills, what is open, and the watch over it.
 
 The bar clock alone moves it. A fill is booked whatever it says of what was open, since a
-position is what it is; a mark that is no price is not taken, and the old one grows stale.
+position is what it is; a mark that is no price, or jumps alone, is not taken, and the old one
+grows stale.
 """
 
 from __future__ import annotations
@@ -20,11 +21,26 @@ WATCHES = ("QUIET", "BOUND", "HALTED", "STOPPED_NOW")
 
 
 @inlined
-def take_mark(account: Any, instrument: int, time: float, price: float) -> bool:
-    """A new mark; False, and nothing changed, where it or its time is none."""
+def _near(price: float, other: float, share: float) -> bool:
+    return abs(price - other) <= share * other
+
+
+@inlined
+def take_mark(account: Any, limits: Any, instrument: int, time: float, price: float) -> bool:
+    """A new mark; False, and the old one kept, where it or its time is none.
+
+    One that jumps is taken when the next one agrees with it: a single bad tick would otherwise
+    raise the peak of equity, or halt the account, for good.
+    """
     good = 0 <= instrument < account.count and 0.0 < price < MAX_PRICE
     if not good or not max(account.time, account.mark_time[instrument]) <= time < math.inf:
         return False
+    known, suspect = account.price[instrument], account.suspect[instrument]
+    jumps = known > 0.0 and not _near(price, known, limits.mark_jump)
+    if jumps and not (suspect > 0.0 and _near(price, suspect, limits.mark_jump)):
+        account.suspect[instrument] = price
+        return False
+    account.suspect[instrument] = 0.0
     account.price[instrument] = price
     account.mark_time[instrument] = time
     account.time = time
@@ -109,7 +125,7 @@ def mark_all(accounts: Any, limits: Any, states: Any, time: float, prices: Any) 
     """Mark every instrument at `prices` [count or more] and watch; one of WATCHES."""
     account = accounts[0]
     for instrument in range(account.count):
-        take_mark(account, instrument, time, prices[instrument])
+        take_mark(account, limits[0], instrument, time, prices[instrument])
     value_account(account)
     return watch(account, limits[0], states[0])
 

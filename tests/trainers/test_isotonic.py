@@ -21,6 +21,7 @@ from trainers.isotonic import (
     LEAST_SAMPLES,
     fit_on,
     fit_return_map,
+    forward_returns,
     pool_adjacent_violators,
     walk_forward,
 )
@@ -116,6 +117,22 @@ def test_only_bars_of_training_are_seen() -> None:
     assert np.array_equal(made.returns, other.returns) and made.samples == 590
     with pytest.raises(DataError, match="split 'validation', expected 'train'"):
         fit_on(scores, returns, [bars("validation", 0, 500)], 5)
+
+
+def test_returns_look_ahead_by_the_horizon_and_bars_without_a_word_are_left_out() -> None:
+    close = np.array([100.0, 110.0, 99.0, 120.0])
+    found = forward_returns(close, 2)
+    assert found[:2] == pytest.approx([-0.01, 120 / 110 - 1]) and np.isnan(found[2:]).all()
+    assert np.isnan(forward_returns(close, 9)).all()
+    for bad, horizon in (([1.0, 0.0], 1), ([1.0, np.nan], 1), ([1.0, 2.0], 0)):
+        with pytest.raises(DataError, match="forward returns"):
+            forward_returns(bad, horizon)
+    scores, returns = sample(500)
+    scores[:50] = np.nan
+    assert fit_on(scores, returns, [bars("train", 0, 500)], 1).samples == 449
+    scores[60] = np.inf
+    with pytest.raises(DataError, match="expected finite"):
+        fit_on(scores, returns, [bars("train", 0, 500)], 1)
 
 
 def test_walking_forward_tells_a_signal_from_noise() -> None:

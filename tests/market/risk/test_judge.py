@@ -308,6 +308,24 @@ def test_bad_marks_are_not_taken() -> None:
         assert made.account["price"][0, 0] == PRICE and made.account["time"][0] == 0.0
 
 
+def test_a_single_bad_tick_is_not_believed() -> None:
+    """Ten times the price for one mark would raise the peak, and halt the account after it."""
+    made = gate(config(), 5_000)
+    for time, price in ((1.0, 1_000.0), (2.0, 100.5), (3.0, 10.0), (4.0, 99.0)):
+        assert made.mark(time, np.array([price])) == QUIET
+    account = made.account[0]
+    assert account["price"][0] == 99.0 and account["peak"] < 1.01 * CASH
+    # A move that stays is believed at the second mark.
+    made.mark(5.0, np.array([80.0]))
+    assert made.account["price"][0, 0] == 99.0
+    assert made.mark(6.0, np.array([81.0])) == QUIET
+    assert made.account["price"][0, 0] == 81.0 and made.account["mark_time"][0, 0] == 6.0
+    # Two that disagree with each other are two bad ticks.
+    for time, price in ((7.0, 500.0), (8.0, 5.0)):
+        made.mark(time, np.array([price]))
+        assert made.account["price"][0, 0] == 81.0
+
+
 def test_fills_move_the_account() -> None:
     made = gate()
     assert sent(made, asked(1, 300))["quantity"] == 300

@@ -35,6 +35,7 @@ TIGHT: dict[str, Any] = {
     "rate_seconds": 1.0,
     "rate_reserve": 2,
     "stale_seconds": 5.0,
+    "mark_jump": 0.5,
 }
 VOLUME = 30_000.0
 HUGE = [math.nan, math.inf, -math.inf, -1.0, 0.0, 0.5, 1e15, 1e18, 1e300, 5e-324]
@@ -102,8 +103,7 @@ class World:
         told = self.prices.copy()
         told[which % self.count] = price
         self.gate.mark(self.now, told)
-        if 0.0 < price < 1e12:
-            self.prices = told
+        self.prices = self.gate.account["price"][0, : self.count].copy()
 
     def _open(self, which: int, share: float) -> list[tuple[int, int, int]]:
         account, one = self.gate.account[0], which % self.count
