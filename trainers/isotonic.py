@@ -176,4 +176,5 @@ def _rows(
     """Bars of the ranges whose horizon ends within them, each once, of which both are known."""
     parts = [np.arange(found.first, found.after - horizon_bars) for found in ranges]
     rows = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
-    return rows[~np.isnan(scores[rows]) & ~np.isnan(returns[rows])]
+    known = ~np.isnan(scores[rows]) & ~np.isnan(returns[rows])
+    return np.asarray(rows[known], np.int64)

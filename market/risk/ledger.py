@@ -13,7 +13,8 @@ from typing import Any
 from market.account import allowed_share
 from market.kernels import inlined, kernel
 from market.orders.layout import BUY
-from market.risk.judge import MAX_PRICE, position_limit, use_with
+from market.risk.exposure import position_limit, use_with
+from market.risk.judge import MAX_PRICE
 
 # What a watch over the account found, the gravest last.
 QUIET, BOUND, HALTED, STOPPED_NOW = range(4)

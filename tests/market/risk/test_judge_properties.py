@@ -207,7 +207,7 @@ class World:
 
 
 @given(st.integers(1, 2), st.lists(event, min_size=1, max_size=40))
-@settings(max_examples=400)
+@settings(max_examples=300)
 def test_no_sequence_gets_past_a_limit(instruments: int, events: list[tuple[Any, ...]]) -> None:
     world = World(instruments)
     for told in events:
@@ -274,7 +274,7 @@ components = st.one_of(st.floats(0.0, 1.0), st.sampled_from([*HUGE, 1.0, 4.0]), 
         min_size=1, max_size=12,
     )
 )  # fmt: skip
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_nothing_that_networks_say_gets_past_a_limit(
     moment: tuple[Any, ...], steps: list[tuple[list[float], int, float, float]]
 ) -> None:
