@@ -166,7 +166,7 @@ def orders_of(
             venue=venues[int(child["venue"])],
             side=side,
             quantity=int(child["quantity"]),
-            limit=_clean(view.price(float(child["price"])), config),
+            limit=view.quoted(float(child["price"])),
             after_seconds=float(child["offset"]),
         )
         for child in children[: int(made["children"])]
@@ -181,7 +181,7 @@ def orders_of(
     withdrawn = tuple(
         CancelOrder(
             venue=venues[int(own[VENUE])],
-            price=_clean(view.price(float(own[OWN_PRICE])), config),
+            price=view.quoted(float(own[OWN_PRICE])),
             quantity=int(own[OWN_QUANTITY]),
         )
         for own, flag in zip(view.owned, cancels, strict=True)
@@ -229,9 +229,3 @@ def warm(config: ExecutionConfig) -> None:
     action = np.zeros((1, EXECUTION.action_width), np.float32)
     orders_of(view, action[0], ())
     simulator.step(rows, action)
-
-
-def _clean(price: float, config: ExecutionConfig) -> float:
-    """A price as it is quoted: a whole number of ticks without a float's tail."""
-    tick = config.market.tick
-    return float(f"{round(price / tick) * tick:.10g}")

@@ -78,6 +78,11 @@ class ExecutionView:
         """A ladder price in currency."""
         return float((self.episode["base"][0] + ladder) * self.config.market.tick)
 
+    def quoted(self, ladder: float) -> float:
+        """A ladder price as it is quoted: whole ticks, without a float's tail."""
+        tick = self.config.market.tick
+        return float(f"{round(self.price(ladder) / tick) * tick:.10g}")
+
 
 @kernel
 def _observe(parent: Any, episode: Any, depth: Any, context: Any, rules: Any, out: Any) -> None:

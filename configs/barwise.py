@@ -54,15 +54,9 @@ class BarwiseConfig(Config):
         return self
 
 
-class AccountConfig(Config):
-    """How large positions may be, what they are of equity, and when drawdown binds them."""
+class BreakerConfig(Config):
+    """When drawdown, a share of the peak of equity, binds positions (SPEC section 7)."""
 
-    limit_participation: PositiveFloat = Field(
-        0.05, le=1.0, description="position limit over the usual volume of a bar"
-    )
-    leverage: PositiveFloat = Field(
-        1.0, le=20.0, description="notional of a full position over the equity at the start"
-    )
     halve_drawdown: PositiveFloat = Field(0.10, lt=1.0, description="limit halved from here on")
     quarter_drawdown: PositiveFloat = Field(0.15, lt=1.0, description="limit quartered")
     halt_drawdown: PositiveFloat = Field(0.20, lt=1.0, description="flat to the horizon")
@@ -75,6 +69,17 @@ class AccountConfig(Config):
                 f"halve, quarter and halt drawdown are {breakers}, expected rising ones"
             )
         return self
+
+
+class AccountConfig(BreakerConfig):
+    """How large positions may be, what they are of equity, and when drawdown binds them."""
+
+    limit_participation: PositiveFloat = Field(
+        0.05, le=1.0, description="position limit over the usual volume of a bar"
+    )
+    leverage: PositiveFloat = Field(
+        1.0, le=20.0, description="notional of a full position over the equity at the start"
+    )
 
 
 class SeriesConfig(SplitConfig):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.barwise import AccountConfig
+from configs.barwise import BreakerConfig
 from market.kernels import inlined
 
 ACCOUNT = np.dtype(
@@ -51,7 +51,7 @@ BREAKERS = np.dtype(
 )
 
 
-def breakers(config: AccountConfig) -> Any:
+def breakers(config: BreakerConfig) -> Any:
     """BREAKERS [1] of a configuration."""
     out = np.zeros(1, BREAKERS)
     out["halve"] = config.halve_drawdown

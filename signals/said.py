@@ -8,6 +8,7 @@ sign of what it changes, then confidence and coherence. A policy's fitted temper
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,18 @@ from market.targets import (
     tilt_of,
 )
 from signals.strategic import DIRECTIONAL, STRATEGIC
-from signals.superposition import BUY, DIRECTIONS, HOLD, SELL, coherence, confidence, directions
+from signals.superposition import (
+    BUY,
+    DIRECTIONS,
+    HOLD,
+    SELL,
+    coherence,
+    confidence,
+    directions,
+    entanglement,
+)
 from signals.tactical import RISK_AGENT, SHARES, TACTICAL, TACTICAL_AGENT, TILTS
+from signals.upstream import CONFIDENT
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -151,6 +162,34 @@ def _tilts(
     # All agents are discrete: probabilities lie where noise does.
     p = probabilities[:, TACTICAL.noise_slice(agent)].astype(np.float64)
     return p[:, None, :], _whole(change), rows[:, TACTICAL.mask_indices(agent)] > 0.0
+
+
+def strategic_tactical_entanglement(
+    ask: Callable[[Rows], Rows],
+    strategic: Floats,
+    confidence: Floats,
+    rows: Rows,
+    rules: NDArray[Any],
+) -> Floats:
+    """Entanglement of both layers, [N], 0 where the upper one is less than `CONFIDENT`.
+
+    The policy is asked where it counts alone.
+
+    Args:
+        ask: the tactical policy's probabilities (`cascade.policy.Decision`) of rows; it is
+            called once, on three rows of each that counts, or not at all.
+        strategic: SELL, HOLD, BUY of the strategic layer, [N, 3].
+        confidence: that it says it has, [N].
+        rows: [N, TACTICAL.row_width], that were decided on.
+        rules: TACTICAL_RULES [1].
+    """
+    out, count = np.zeros(len(rows)), len(DIRECTIONS)
+    sure = np.flatnonzero(confidence >= CONFIDENT)
+    if sure.size:
+        asked = tactical_given_strategic(rows[sure])
+        answers = tactical_directions(asked, ask(asked), rules)
+        out[sure] = entanglement(strategic[sure], answers.reshape(-1, count, count))
+    return out
 
 
 @kernel

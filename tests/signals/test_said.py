@@ -12,6 +12,7 @@ from signals.said import (
     SAID,
     STRATEGIC_SAID,
     strategic_said,
+    strategic_tactical_entanglement,
     tactical_directions,
     tactical_given_strategic,
     tactical_said,
@@ -128,3 +129,40 @@ def test_rows_under_a_certain_strategic_layer_differ_in_its_columns_alone() -> N
         assert asked[:, direction, places].tolist() == [wanted] * 4
     rows, _, p = tactical(0.0)
     assert tactical_directions(rows, p, tactical_rules())[0] == pytest.approx([0.4, 0.3, 0.3])
+
+
+def answers_by_direction(table: Any, asked: list[Any]) -> Any:
+    """A tactical layer that looks at the strategic directions alone: P(choice | direction)."""
+
+    def ask(rows: Any) -> Any:
+        asked.append(rows)
+        places = [FAST[f"strategic_{name}"] for name in SAID[:3]]
+        mine = rows[:, places] @ np.asarray(table, np.float32)
+        return np.concatenate([mine, np.full((len(rows), 10), 0.2, np.float32)], axis=1)
+
+    return ask
+
+
+def test_entanglement_asks_once_and_only_where_the_strategic_layer_is_sure() -> None:
+    """Full dependence is 1, none is 0, below .6 it is not used; TILTS hold, buy small and large,
+    sell small and large."""
+    rows = np.zeros((3, TACTICAL.row_width), np.float32)
+    rows[:, TACTICAL.mask_indices(0)] = 1.0
+    above = np.array([[0.3, 0.1, 0.6], [0.35, 0.1, 0.55], [0.0, 0.3, 0.7]])
+    follows = [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]  # sells, holds, buys as told
+    asked: list[Any] = []
+    rules = tactical_rules()
+    ask = answers_by_direction(follows, asked)
+    found = strategic_tactical_entanglement(ask, above, above.max(1), rows, rules)
+    assert found == pytest.approx([1.0, 0.0, 1.0])
+    assert [len(batch) for batch in asked] == [6]
+    ask = answers_by_direction([[0.4, 0.2, 0.1, 0.2, 0.1]] * 3, asked)
+    found = strategic_tactical_entanglement(ask, above, above.max(1), rows, rules)
+    assert found == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
+    unsure = np.full((3, 3), 1 / 3)
+    found = strategic_tactical_entanglement(ask, unsure, unsure.max(1), rows, rules)
+    assert found.tolist() == [0] * 3
+    assert len(asked) == 2  # not asked at all
+    # A tempered confidence decides, whatever the likeliest direction's share is.
+    found = strategic_tactical_entanglement(ask, above, np.array([0.5, 0.5, 0.9]), rows, rules)
+    assert [len(batch) for batch in asked] == [6, 6, 3]

@@ -40,12 +40,10 @@ from signals.said import (
     STRATEGIC_SAID,
     TACTICAL_SAID,
     strategic_said,
-    tactical_directions,
-    tactical_given_strategic,
+    strategic_tactical_entanglement,
     tactical_said,
 )
-from signals.superposition import DIRECTIONS, entanglement
-from signals.upstream import CONFIDENT
+from signals.superposition import DIRECTIONS
 from trainers.upstream.artefacts import Frozen, frozen
 from trainers.upstream.dates import dates, refuse_seen
 
@@ -55,7 +53,6 @@ Say = Callable[[NDArray[np.float32], Decision], Floats]
 MOST_STRETCHES = 64  # played at once
 _NS_PER_MINUTE = 60_000_000_000
 _STRATEGIC, _TACTICAL = "strategic", "tactical"
-_CONFIDENCE = SAID.index("confidence")
 
 
 def strategic_table(config: TacticalConfig, split: Split) -> Floats:
@@ -191,9 +188,16 @@ def _context_by_bar(
         env = BatchedTactical(under.config, num, 0, split, strategic)
         rules, temperature = env.arrays.decision, under.policy.temperature
 
+        def ask(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            return under.policy.decide(rows).probabilities
+
         def say(rows: NDArray[np.float32], told: Decision) -> Floats:
             said = tactical_said(rows, told.actions, told.probabilities, rules, temperature)
-            return np.column_stack([said, _entangled(under.policy, rows, rules, env)])
+            above = env.arrays.strategic
+            bound = strategic_tactical_entanglement(
+                ask, above[:, : len(DIRECTIONS)], above[:, SAID.index("confidence")], rows, rules
+            )
+            return np.column_stack([said, bound])
 
         play(env, under.policy, say, stretches, horizon, out)
     both = np.full((len(data.bars), len(CONTEXT)), np.nan)
@@ -202,21 +206,6 @@ def _context_by_bar(
     both[1:, width : 2 * width] = own[:, :width]
     both[1:, -2], both[1:, -1] = own[:, -1], own[:, width]  # entanglement, risk share
     return both
-
-
-def _entangled(
-    policy: OnnxPolicy, rows: NDArray[np.float32], rules: NDArray[Any], env: BatchedTactical
-) -> Floats:
-    """Entanglement of both layers, [N], where the upper one is as sure as it takes, else 0."""
-    said, out = env.arrays.strategic, np.zeros(len(rows))
-    sure = np.flatnonzero(said[:, _CONFIDENCE] >= CONFIDENT)
-    if not sure.size:
-        return out
-    asked = tactical_given_strategic(rows[sure])
-    answers = tactical_directions(asked, policy.decide(asked).probabilities, rules)
-    count = len(DIRECTIONS)
-    out[sure] = entanglement(said[sure, :count], answers.reshape(-1, count, count))
-    return out
 
 
 @dataclass(frozen=True)
