@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
+from trainers.cli_learning import add_commands
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 OPTION_DEBUG = "--debug"
@@ -466,6 +467,8 @@ def _need(extra: str, packages: tuple[str, ...]) -> None:
             f"install grandmodel[{extra}]"
         )
 
+
+add_commands(app, _need, _TRAINING)
 
 if __name__ == "__main__":
     main()

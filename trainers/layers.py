@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cascade.artefact import REGIME_MODEL_FILE, TrainedOn
 from configs.evaluation import EvaluationConfig
 from configs.places import function_at
+from configs.splits import Split
 from configs.train import Environment, LayerTraining
 from envs.batched import BatchedEnv
 from signals.execution import EXECUTION
@@ -77,10 +78,13 @@ class Layer:
     def name(self) -> str:
         return self.layout.layer
 
-    def judging_env(self, num_envs: int, seed: int, config: Any) -> LayerEnv:
-        """Environments on the split that policies are judged on."""
+    def judging_env(
+        self, num_envs: int, seed: int, config: Any, split: Split | None = None
+    ) -> LayerEnv:
+        """Environments on the split that policies are judged on, or likewise on another."""
         make = function_at(self.make, "environment", "makes a layer's batched environment")
-        env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **self.judged)
+        judged = self.judged if split is None else {**self.judged, "split": split}
+        env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **judged)
         return env
 
     def trained_on(self, config: Environment) -> TrainedOn | None:

@@ -31,6 +31,8 @@ from trainers.memory import PeakMemory
 from trainers.session import deferred_signals, ray_session, torch_threads
 from trainers.stages import Baselines, StageScorer
 
+OnIteration = Callable[["IterationReport"], str | None]
+
 _SECONDS_PER_MINUTE = 60.0
 _MEMORY_EVERY_S = 1.0
 
@@ -70,6 +72,7 @@ class TrainResult:
     """How a training ended. `interrupted`: by Ctrl-C or SIGTERM, after a checkpoint.
 
     last: the last report, None where a resumed run's budget was already used up.
+    ended: why it ended before its budget, in words; None where it did not.
     """
 
     actors: Mapping[str, Actor]
@@ -80,6 +83,7 @@ class TrainResult:
     interrupted: bool
     peak_rss_bytes: int
     last: IterationReport | None
+    ended: str | None = None
 
     @property
     def policy(self) -> SequentialPolicy:
@@ -100,7 +104,7 @@ def train(
     env_kwargs: Mapping[str, Any],
     output: Path,
     resume: bool = False,
-    on_iteration: Callable[[IterationReport], None] | None = None,
+    on_iteration: OnIteration | None = None,
     baselines: Baselines | None = None,
 ) -> TrainResult:
     """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
@@ -109,7 +113,8 @@ def train(
     returning a `BatchedEnv` or a `TeamEnv`. baselines: who sets the score of 1 in a stage of
     the curriculum, given the environment's keyword arguments there. Checkpoints go to
     `output`/checkpoints; with `resume` the run goes on from the latest one, its minutes
-    counted.
+    counted. on_iteration: may return why the training should end now, as for lack of promise:
+    it is checkpointed and ends as if its budget were used up.
 
     On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
     second signal interrupts at once.
@@ -183,16 +188,15 @@ class _Run:
     def minutes(self) -> float:
         return self.minutes_before + (time.perf_counter() - self.started) / _SECONDS_PER_MINUTE
 
-    def until_done(
-        self, stop: threading.Event, on_iteration: Callable[[IterationReport], None] | None
-    ) -> TrainResult:
+    def until_done(self, stop: threading.Event, on_iteration: OnIteration | None) -> TrainResult:
         algorithm = self.algorithm
         saved_at = algorithm.iteration if self.checkpoint is not None else -1
         report: IterationReport | None = None
-        while self._share_used() < 1.0 and not stop.is_set():
+        ended: str | None = None
+        while self._share_used() < 1.0 and not stop.is_set() and ended is None:
             report = self._iterate()
             if on_iteration is not None:
-                on_iteration(report)
+                ended = on_iteration(report)
             if algorithm.iteration % self.config.checkpoint_every == 0:
                 self._save()
                 saved_at = algorithm.iteration
@@ -209,6 +213,7 @@ class _Run:
             interrupted=stop.is_set(),
             peak_rss_bytes=self.memory.measure(),
             last=report,
+            ended=ended,
         )
 
     def _share_used(self) -> float:
