@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,21 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of every training.", min=0)]
 LayerName = Annotated[str, typer.Argument(help="strategic, tactical or execution.")]
 
+
+class Scheme(StrEnum):
+    """How the folds of a walk forward are laid."""
+
+    ANCHORED = "anchored"
+    ROLLING = "rolling"
+
+
+class CompareSplit(StrEnum):
+    """Held-out bars that runs may be compared on."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
 Need = Callable[[str, tuple[str, ...]], None]
 
 
@@ -30,6 +46,8 @@ def add_commands(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> Non
     need: says which extra is missing, given the extra and the packages that it brings.
     """
     _add_sweep(app, need, packages)
+    _add_walk_forward(app, need, packages)
+    _add_compare(app, need, packages)
 
 
 def _add_sweep(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
@@ -94,3 +112,68 @@ def _add_sweep(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
             resume=resume,
         )
         run_sweep(request, Console())
+
+
+def _add_walk_forward(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
+    @app.command("walk-forward")
+    def walk_forward(
+        layer: LayerName,
+        scheme: Annotated[
+            Scheme | None, typer.Option(help="What each fold trains on; as configured by default.")
+        ] = None,
+        folds: Annotated[int | None, typer.Option(help="How many.", min=1)] = None,
+        config: ConfigFiles = [],  # noqa: B006
+        preset: Presets = [],  # noqa: B006
+        override: Overrides = [],  # noqa: B006
+        output: Annotated[
+            str | None, typer.Option(help="The walk's folder; a dated one by default.")
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Go on with the walk in --output, or the latest.")
+        ] = False,
+        seed: Seed = None,
+    ) -> None:
+        """Retrain a layer on each purged and embargoed fold; judge it on what comes after."""
+        need("train", packages)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        from rich.console import Console
+
+        from trainers.walk_forward.commands import WalkRequest, run_walk_forward
+
+        request = WalkRequest(
+            layer=layer,
+            presets=preset,
+            files=config,
+            overrides=override,
+            seed=seed,
+            scheme=None if scheme is None else scheme.value,
+            folds=folds,
+            output=output,
+            resume=resume,
+        )
+        run_walk_forward(request, Console())
+
+
+def _add_compare(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
+    @app.command()
+    def compare(
+        runs: Annotated[
+            list[Path], typer.Argument(help="Folders of runs; the first is compared to.")
+        ],
+        split: Annotated[
+            CompareSplit, typer.Option(help="Whose episodes are played.")
+        ] = CompareSplit.TEST,
+        episodes: Annotated[
+            int | None, typer.Option(help="How many; the first run's by default.", min=4)
+        ] = None,
+        output: Annotated[
+            Path | None, typer.Option(help="Folder of plot and figures; a dated one by default.")
+        ] = None,
+    ) -> None:
+        """Play runs again on the same held-out episodes: paired test, curves, settings."""
+        need("train", packages)
+        from rich.console import Console
+
+        from trainers.compare import CompareRequest, run_compare
+
+        run_compare(CompareRequest(runs, split.value, episodes, output), Console())

@@ -50,7 +50,7 @@ def pareto(losses: Floats) -> NDArray[np.bool_]:
     """Bool [n]: rows that no other is at least as good as in all goals and better in one."""
     other, one = losses[None, :, :], losses[:, None, :]
     dominated = (other <= one).all(axis=2) & (other < one).any(axis=2)
-    beaten: NDArray[np.bool_] = np.asarray(dominated).any(axis=1)
+    beaten: NDArray[np.bool_] = np.logical_or.reduce(dominated, axis=1)
     return ~beaten
 
 
