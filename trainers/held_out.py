@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.evaluation import MAX_EVALUATION_SEED, EvaluationConfig
@@ -10,7 +10,10 @@ from configs.splits import Split
 from configs.train import LayerTraining
 from trainers.evaluate import Actor, Match
 from trainers.layers import LAYERS, LayerEnv
+from trainers.mappo.plan import POLICY
+from trainers.monitoring import Validation
 from trainers.session import torch_threads
+from trainers.torch_actor import TorchActor
 
 
 def validation(config: EvaluationConfig, episodes: int, batch_size: int) -> EvaluationConfig:
@@ -27,6 +30,25 @@ def validation(config: EvaluationConfig, episodes: int, batch_size: int) -> Eval
             "batch_size": min(batch_size, episodes + episodes % 2),
         }
     )
+
+
+def scored(
+    config: LayerTraining, env: Any, history: Sequence[Mapping[str, float]] = ()
+) -> Validation | None:
+    """How a layer's training is scored on its way; None where nobody asks for it.
+
+    env, history: see `play` and `trainers.monitoring.Validation`.
+    """
+    patience = config.mappo.stop.patience
+    if patience is None:
+        return None
+    told = validation(config.evaluation, patience.episodes, config.evaluation.batch_size)
+
+    def score(actors: Mapping[str, Any]) -> float:
+        match = play(config, env, {POLICY: TorchActor(actors[POLICY])}, told, "validation")
+        return float(match.objectives(POLICY).mean())
+
+    return Validation(score, LAYERS[config.layer].objective.lower_is_better, history)
 
 
 def play(

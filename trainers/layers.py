@@ -107,7 +107,14 @@ def _regime_model(env: Any) -> dict[str, Callable[[Path], None]]:
     return {REGIME_MODEL_FILE: env.data.model.save}
 
 
-_LEARNING = ("entropy", "kl", "explained_variance")
+_LEARNING = (
+    "entropy",
+    "kl",
+    "explained_variance",
+    "grad_norm_policy",
+    "grad_norm_critic",
+    "validation_score",
+)
 _RESULT = (
     ("reward", "reward", "{:.2f}"),
     ("return_bp", "return", "{:+.2f} bp"),

@@ -28,6 +28,7 @@ from trainers.mappo.checkpoint import (
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, TeamPlan
 from trainers.memory import PeakMemory
+from trainers.monitoring import Alarms, Patience, Validation, patience_of
 from trainers.session import deferred_signals, ray_session, torch_threads
 from trainers.stages import Baselines, StageScorer
 
@@ -50,6 +51,7 @@ class IterationReport:
         entropy (nats), kl, clip_fraction, explained_variance, grad_norm_policy,
         grad_norm_critic, epochs, progress.
     curriculum: the stage it was sampled in and, where it was scored, score and its returns.
+    watched: alarm_NAME, 1 while it is raised, and validation_score where one was due.
     minutes: of training over all sittings. peak_rss_bytes: see `PeakMemory`.
     """
 
@@ -65,6 +67,7 @@ class IterationReport:
     progress: float
     minutes: float
     peak_rss_bytes: int
+    watched: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def train(
     resume: bool = False,
     on_iteration: OnIteration | None = None,
     baselines: Baselines | None = None,
+    validation: Validation | None = None,
 ) -> TrainResult:
     """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
 
@@ -114,7 +118,8 @@ def train(
     the curriculum, given the environment's keyword arguments there. Checkpoints go to
     `output`/checkpoints; with `resume` the run goes on from the latest one, its minutes
     counted. on_iteration: may return why the training should end now, as for lack of promise:
-    it is checkpointed and ends as if its budget were used up.
+    it is checkpointed and ends as if its budget were used up. validation: scores it on its way,
+    for `config.stop.patience`.
 
     On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
     second signal interrupts at once.
@@ -140,7 +145,20 @@ def train(
         try:
             if checkpoint is not None and state is not None:
                 _restore(algorithm, state, checkpoint)
-            run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels, scorer)
+            patience = patience_of(config, validation, algorithm.iteration)
+            run = _Run(
+                algorithm,
+                config,
+                make,
+                plan,
+                output,
+                spent,
+                checkpoint,
+                kernels,
+                scorer,
+                Alarms(config.alarms, plan),
+                patience,
+            )
             return run.until_done(stop, on_iteration)
         finally:
             algorithm.stop()
@@ -181,6 +199,8 @@ class _Run:
     checkpoint: Path | None
     kernels: str
     scorer: StageScorer | None
+    alarms: Alarms
+    patience: Patience | None
     memory: PeakMemory = field(default_factory=PeakMemory)
     started: float = field(default_factory=time.perf_counter)
 
@@ -192,11 +212,12 @@ class _Run:
         algorithm = self.algorithm
         saved_at = algorithm.iteration if self.checkpoint is not None else -1
         report: IterationReport | None = None
-        ended: str | None = None
+        ended = self.patience.ended if self.patience else None
         while self._share_used() < 1.0 and not stop.is_set() and ended is None:
             report = self._iterate()
+            ended = self.patience.ended if self.patience else None
             if on_iteration is not None:
-                ended = on_iteration(report)
+                ended = on_iteration(report) or ended
             if algorithm.iteration % self.config.checkpoint_every == 0:
                 self._save()
                 saved_at = algorithm.iteration
@@ -249,7 +270,16 @@ class _Run:
             progress=min(1.0, self._share_used()),
             minutes=self.minutes,
             peak_rss_bytes=self.memory.measure(_MEMORY_EVERY_S),
+            watched=self._watch(stats.learner),
         )
+
+    def _watch(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Alarms, and the validation score where one is due."""
+        iteration = self.algorithm.iteration
+        found = self.alarms.look(iteration, losses)
+        if self.patience is not None:
+            found |= self.patience.look(iteration, self.algorithm.actors)
+        return found
 
     def _judge(self) -> dict[str, float]:
         """Score the policy where an evaluation is due, and move the curriculum by it."""

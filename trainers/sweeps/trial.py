@@ -98,6 +98,7 @@ class LayerTrials:
             f"mappo.stop.env_steps={task.env_steps}",
             f"mappo.stop.minutes={minutes}",
             "mappo.stop.iterations=null",
+            "mappo.stop.patience=null",  # as of the clock, the score would be another budget's
         )
         told = [*overrides_of(task.params), *budget]
         config = with_params(self.sweep.layer, self.base, told)

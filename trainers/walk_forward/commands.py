@@ -73,6 +73,11 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the fold's run checkpointed.
     """
     config, folder = _settings(request)
+    if config.mappo.stop.patience is not None:
+        raise ConfigError(
+            "mappo.stop.patience is set, expected null: a fold's validation part is what it is "
+            "judged on, and a training that ends by it would have seen it"
+        )
     place = split_place(config)
     count = _splits(config, place).walk_forward.folds
     envs = {k: _environment(_of_fold(config, place, k), folder) for k in range(count)}

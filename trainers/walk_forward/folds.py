@@ -141,7 +141,12 @@ def _trained(
 
     with TrainingProgress(layer.shown, title=f"fold {fold}") as shown:
         return train(
-            config.mappo, layer.make, told, run.path, resume=resume, on_iteration=on_iteration
+            config.mappo,
+            layer.make,
+            told,
+            run.path,
+            resume=resume,
+            on_iteration=on_iteration,
         )
 
 
