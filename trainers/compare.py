@@ -329,8 +329,16 @@ def settings_table(found: Compared) -> Table:
     for name in found.means:
         out.add_column(name, justify="right")
     for key, values in found.settings.items():
-        out.add_row(key, *(escape(values[name]) for name in found.means))
+        out.add_row(key, *(escape(_short(values[name])) for name in found.means))
     return out
+
+
+def _short(value: str) -> str:
+    """A number to as many digits as a table has room for; other text as it is."""
+    try:
+        return f"{float(value):.6g}"
+    except ValueError:
+        return value
 
 
 def curves(found: Sequence[Contender]) -> Figure:
