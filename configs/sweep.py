@@ -210,7 +210,10 @@ def load_sweep_config(
     for number, told in (("trials", trials), ("seed", seed)):
         if told is not None:
             overrides = [*overrides, f"{number}={told}"]
-    config = load_config(SweepConfig, *sources, overrides=overrides)
+    try:
+        config = load_config(SweepConfig, *sources, overrides=overrides)
+    except ConfigError as error:  # on the command line it is another option than the training's
+        raise ConfigError(str(error).replace("--set ", "--sweep ")) from None
     if config.layer != layer:
         raise ConfigError(
             f"the sweep '{space}' is of the layer {config.layer}, expected {layer}: run "

@@ -9,35 +9,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from configs.errors import ConfigError, TrainingError
 from configs.evaluation import EvaluationConfig
 from configs.splits import Split
 from configs.train import LayerTraining, load_training
 from configs.yaml_text import read_document
-from trainers import held_out
+from trainers import compare_report, held_out
 from trainers.evaluate import Actor, Match
 from trainers.explain import weights_of
 from trainers.layers import LAYERS, Layer
 from trainers.mappo.checkpoint import latest_checkpoint
 from trainers.objective import Objective
 from trainers.provenance import commit
-from trainers.report import CURVE_WINDOWS, replace, save_figure
+from trainers.report import replace, save_figure
 from trainers.runs import CONFIG_FILE, UPSTREAM_FOLDER, RunFolder, read_run
 from trainers.statistics import MeanResult, PairedResult, mean_interval, paired
 from trainers.torch_actor import TorchActor
 from trainers.tracking import Run, flatten, tracking_uri
 from trainers.upstream.artefacts import digests, resolved
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 RESULT_FILE = "compare.json"
 CURVES_PLOT = "curves.png"
@@ -135,11 +128,12 @@ def run_compare(request: CompareRequest, console: Console) -> Compared:
         result = compared(found, request.split, request.episodes)
         stamp = datetime.now().astimezone().strftime(_STAMP)
         folder = request.output or Path(found[0].config.output) / f"compare-{stamp}"
-        figure = curves(found)
+        histories = {one.name: one.run.history for one in found}
+        figure = compare_report.curves(histories, found[0].layer.curves)
         save_figure(figure, folder / CURVES_PLOT)
         text = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
         replace(folder / RESULT_FILE, text.encode())
-    for shown in (table(result), settings_table(result)):
+    for shown in compare_report.tables(result):
         console.print(shown)
     for line in result.verdicts:
         _say(console, line)
@@ -288,89 +282,6 @@ def differing(found: Sequence[Contender]) -> dict[str, dict[str, str]]:
         for key in keys
         if not key.startswith(_NO_MATTER) and len({told.get(key) for told in flat.values()}) > 1
     }
-
-
-def table(found: Compared) -> Table:
-    """The runs and their differences to the first."""
-    told = found.objective
-    word = "lower" if told.lower_is_better else "higher"
-    out = Table(
-        title=f"{told.header}, {told.unit}, of {found.episodes} {told.episodes} of the "
-        f"{found.split} split, the same for all; {word} is better",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    out.add_column("run", no_wrap=True)
-    for header in (told.header, "minus the first", "correlation"):
-        out.add_column(header, justify="right", no_wrap=True)
-    for name, mean in found.means.items():
-        cells = ["", ""]
-        if name in found.differences:
-            paired_to = found.differences[name]
-            interval = escape(f"[{paired_to.low:+.3f}, {paired_to.high:+.3f}]")
-            correlation = paired_to.correlation
-            shown = f"{correlation:.2f}" if math.isfinite(correlation) else "-"
-            cells = [f"{paired_to.mean_difference:+.3f} {interval}", shown]
-        own = escape(f"[{mean.low:.2f}, {mean.high:.2f}]")
-        out.add_row(name, f"{mean.mean:.2f} {own}", *cells)
-    return out
-
-
-def settings_table(found: Compared) -> Table:
-    """The settings that the runs differ in."""
-    out = Table(
-        title="settings that differ" if found.settings else "no setting differs",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    out.add_column("setting")
-    for name in found.means:
-        out.add_column(name, justify="right")
-    for key, values in found.settings.items():
-        out.add_row(key, *(escape(_short(values[name])) for name in found.means))
-    return out
-
-
-def _short(value: str) -> str:
-    """A number to as many digits as a table has room for; other text as it is."""
-    try:
-        return f"{float(value):.6g}"
-    except ValueError:
-        return value
-
-
-def curves(found: Sequence[Contender]) -> Figure:
-    """The layer's learning curves over environment steps, a colour for each run.
-
-    Pale: every iteration. Dark: the running mean.
-    """
-    from matplotlib.figure import Figure
-
-    histories = {one.name: one.run.history for one in found}
-    shown = [
-        name
-        for name in found[0].layer.curves
-        if any(name in row for rows in histories.values() for row in rows)
-    ]
-    figure = Figure(figsize=(8, 1.0 + 2.0 * max(len(shown), 1)), layout="constrained")
-    panels = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, metric in zip(panels, shown, strict=False):
-        for number, (name, rows) in enumerate(histories.items()):
-            points = [(row["env_steps"], row[metric]) for row in rows if metric in row]
-            if not points:
-                continue
-            xs, ys = (np.array(values) for values in zip(*points, strict=True))
-            window = max(len(ys) // CURVE_WINDOWS, 1)
-            running = np.convolve(ys, np.full(window, 1.0 / window), mode="valid")
-            panel.plot(xs, ys, linewidth=0.8, color=f"C{number}", alpha=0.3)
-            panel.plot(xs[window - 1 :], running, linewidth=1.4, color=f"C{number}", label=name)
-        panel.set_ylabel(metric)
-        panel.grid(alpha=0.3)
-    panels[0].legend()
-    panels[-1].set_xlabel("env_steps")
-    return figure
 
 
 def _log(config: LayerTraining, result: Compared, folder: Path, console: Console) -> None:

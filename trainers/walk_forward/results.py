@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -12,16 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from configs.evaluation import EvaluationConfig
 from trainers.objective import Objective
-from trainers.report import replace
+from trainers.report import TEXT_WIDTH, replace
 from trainers.statistics import MeanResult, PairedResult, mean_interval, paired
 from trainers.walk_forward.folds import POLICY, FoldResult
 
 RESULT_FILE = "walk-forward.json"
+TEXT_FILE = "walk-forward.txt"
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,14 @@ def _joined(folds: Sequence[FoldResult], policy: str) -> NDArray[np.float64]:
 
 
 def write(found: WalkForwardResult, folder: Path) -> Path:
-    """Write the result under `folder`, atomically."""
+    """Write the result under `folder`, as JSON and as it is printed, each atomically."""
     text = json.dumps(found.as_dict(), indent=2, allow_nan=False) + "\n"
     replace(folder / RESULT_FILE, text.encode())
+    console = Console(file=io.StringIO(), width=TEXT_WIDTH)
+    console.print(table(found))
+    console.print(found.verdict, highlight=False, markup=False, soft_wrap=True)
+    told: io.StringIO = console.file  # type: ignore[assignment]
+    replace(folder / TEXT_FILE, told.getvalue().encode())
     return folder / RESULT_FILE
 
 
@@ -158,8 +166,8 @@ def table(found: WalkForwardResult) -> Table:
         pad_edge=False,
     )
     out.add_column("", no_wrap=True)
-    for header in ("episodes", "policy", found.rival, "difference"):
-        out.add_column(header, justify="right", no_wrap=True)
+    for header in ("n", "policy", found.rival, "difference"):
+        out.add_column(header, justify="right")
     for line in (*found.lines, found.total):
         out.add_row(
             line.name,

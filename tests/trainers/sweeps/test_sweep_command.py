@@ -148,3 +148,19 @@ def test_a_users_mistake_is_one_message(
     code, _, err = command_line.call(monkeypatch, capfd, "sweep", *words)
     assert code == 2 and err.startswith("error: ") and said in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_workers_train_on_one_study_in_a_server(postgres: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    place = f"tracking.artifact_location={tmp_path / 'mlruns'}"
+    words = ["--trials", "3", "--workers", "2", "--storage", postgres, "--set", place, *TINY]
+    told, _ = (process := begin(folder, *words)).communicate(timeout=WAIT_S)
+    assert process.returncode == 0, told
+    result = json.loads((folder / "sweep.json").read_text())
+    assert sorted(trial["number"] for trial in result["trials"]) == [0, 1, 2]
+    assert {trial["state"] for trial in result["trials"]} <= {"scored", "pruned"}
+    assert not (folder / "study.db").exists()
+    assert "failed" not in (folder / "worker-1.log").read_text()
+    _check_tracked(tmp_path, result["counts"][0]["scored"])
