@@ -116,7 +116,8 @@ class LayerTrials:
         def on_iteration(report: IterationReport) -> str | None:
             recorder.keep(report)
             for step, value in curve.due(report):
-                if task.report(step, value):
+                # With the whole budget spent there is nothing left to save.
+                if task.report(step, value) and step < self.sweep.pruning.reports:
                     return _LAGS
             return None
 
