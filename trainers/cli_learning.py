@@ -28,6 +28,7 @@ class Scheme(StrEnum):
 
     ANCHORED = "anchored"
     ROLLING = "rolling"
+    COMBINATORIAL = "combinatorial"
 
 
 class CompareSplit(StrEnum):
@@ -121,7 +122,12 @@ def _add_walk_forward(app: typer.Typer, need: Need, packages: tuple[str, ...]) -
         scheme: Annotated[
             Scheme | None, typer.Option(help="What each fold trains on; as configured by default.")
         ] = None,
-        folds: Annotated[int | None, typer.Option(help="How many.", min=1)] = None,
+        folds: Annotated[
+            int | None,
+            typer.Option(
+                help="How many; blocks, two of them held out, where combinatorial.", min=1
+            ),
+        ] = None,
         config: ConfigFiles = [],  # noqa: B006
         preset: Presets = [],  # noqa: B006
         override: Overrides = [],  # noqa: B006

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,15 @@ def request(output: Path, **more: Any) -> WalkRequest:
     """A walk of two tiny folds."""
     overrides = (
         "env.series.bars=9000",
+        "env.horizon_bars=6",
         "mappo.runners=0",
-        "mappo.num_envs=8",
-        "mappo.rollout_length=12",
+        "mappo.num_envs=4",
+        "mappo.rollout_length=6",
         "mappo.stagger=0",
-        "mappo.stop.env_steps=200",
-        "evaluation.min_parents=32",
-        "evaluation.max_parents=32",
-        "evaluation.batch_size=32",
+        "mappo.stop.env_steps=48",
+        "evaluation.min_parents=16",
+        "evaluation.max_parents=16",
+        "evaluation.batch_size=16",
         "tracking.enabled=false",
     )
     told: dict[str, Any] = {"overrides": overrides, "folds": 2, "output": str(output), **more}
@@ -101,6 +103,10 @@ def request(output: Path, **more: Any) -> WalkRequest:
 
 def test_what_would_see_the_fold_or_does_not_fit_is_refused(tmp_path: Path) -> None:
     console = Console(quiet=True)
+    loaded = (*request(tmp_path).overrides, "env.upstream.strategic=models")
+    with pytest.raises(ConfigError, match="--scheme combinatorial: training lies on both sides"):
+        told = request(tmp_path / "a", overrides=loaded, scheme="combinatorial", folds=4)
+        run_walk_forward(replace(told, layer="tactical"), console)
     seen = (*request(tmp_path).overrides, "mappo.stop.patience.scores=3")
     with pytest.raises(ConfigError, match=r"mappo\.stop\.patience is set, expected null"):
         run_walk_forward(request(tmp_path / "a", overrides=seen), console)
@@ -113,6 +119,7 @@ def test_what_would_see_the_fold_or_does_not_fit_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_walk_trains_every_fold_on_its_past_and_keeps_what_is_finished(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
     result = run_walk_forward(request(folder), Console(quiet=True))

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from configs.barwise import LayerConfig
 from configs.errors import ConfigError, TrainingError
 from configs.loading import dump_yaml
 from configs.train import LayerTraining, load_train_config
@@ -73,13 +74,14 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the fold's run checkpointed.
     """
     config, folder = _settings(request)
+    _check_scheme(config, split_place(config))
     if config.mappo.stop.patience is not None:
         raise ConfigError(
             "mappo.stop.patience is set, expected null: a fold's validation part is what it is "
             "judged on, and a training that ends by it would have seen it"
         )
     place = split_place(config)
-    count = _splits(config, place).walk_forward.folds
+    count = _splits(config, place).walk_forward.count
     envs = {k: _environment(_of_fold(config, place, k), folder) for k in range(count)}
     _check(config, envs, console)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -200,6 +202,19 @@ def _splits(config: LayerTraining, place: str) -> Any:
     for key in place.split("."):
         here = getattr(here, key)
     return here
+
+
+def _check_scheme(config: LayerTraining, place: str) -> None:
+    """Combinatorial folds train on bars after those they are judged on, which not all can."""
+    if _splits(config, place).walk_forward.kind != "combinatorial":
+        return
+    loaded = getattr(getattr(config.env, "upstream", None), "loaded", False)
+    if loaded or not isinstance(config.env, LayerConfig):
+        raise ConfigError(
+            "--scheme combinatorial: training lies on both sides of what is held out, and "
+            f"{'artefacts decide' if loaded else 'the execution layer plays'} on bars in one part: "
+            "expected anchored or rolling here"
+        )
 
 
 def _environment(config: LayerTraining, folder: WalkFolder) -> Any:

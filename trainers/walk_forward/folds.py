@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def _judged(
             )
     return FoldResult(
         fold=fold,
-        trained_on=_dates(layer.trained_on(env)),
+        trained_on=_dates(config, layer.trained_on(env)),
         env_steps=result.env_steps,
         minutes=result.minutes,
         objectives={p: [float(v) for v in match.objectives(p)] for p in policies},
@@ -178,5 +179,13 @@ def _judged(
     )
 
 
-def _dates(found: TrainedOn | None) -> str:
-    return "no bars" if found is None else str(found)
+def _dates(config: LayerTraining, found: TrainedOn | None) -> str:
+    """The dates of a fold's training; of a combinatorial one the blocks that it leaves out."""
+    if found is None:
+        return "no bars"
+    env = config.env
+    if not isinstance(env, LayerConfig) or not env.splits.combined:
+        return str(found)
+    walk = env.splits.walk_forward
+    held = list(combinations(range(walk.folds), walk.test_blocks))[env.splits.fold or 0]
+    return f"{found}, blocks {', '.join(map(str, held))} of {walk.folds} held out"
