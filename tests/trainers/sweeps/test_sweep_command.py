@@ -38,7 +38,7 @@ TINY = [
     "--set",
     "mappo.stagger=0",
 ]
-WAIT_S = 400.0
+WAIT_S = 800.0
 
 
 def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
