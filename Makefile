@@ -18,11 +18,17 @@ LEARNERS ?=
 GPUS ?=
 # A benchmark's name, for `make bench`.
 NAME ?= book
+# A layer and how many trials, for `make sweep`; processes that share the study, and its storage.
+LAYER ?= execution
+TRIALS ?= 50
+WORKERS ?= 1
+STORAGE ?=
 # Further arguments, passed on as they are.
 ARGS ?=
 # Where torch comes from, when not from pip's default index.
 TORCH_INDEX ?=
 PORT ?= 5000
+OPTUNA_PORT ?= 8080
 
 TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
@@ -32,12 +38,12 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check train-strategic train-tactical train-execution train-cascade decide market-report mlflow-ui bench wheel clean
+.PHONY: help setup test test-all check train-strategic train-tactical train-execution train-cascade sweep walk-forward decide market-report mlflow-ui optuna-ui bench wheel clean
 
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PRESET=NAME DATA=FILE RESUME=1 RUNNERS=N LEARNERS=N GPUS=N NAME=BENCH ARGS='...' TORCH_INDEX=URL PORT=N"
+	@echo "Variables: PRESET=NAME DATA=FILE RESUME=1 RUNNERS=N LEARNERS=N GPUS=N NAME=BENCH LAYER=NAME TRIALS=N WORKERS=N STORAGE=URL ARGS='...' TORCH_INDEX=URL PORT=N OPTUNA_PORT=N"
 
 setup: ## Create .venv, install the locked dependencies, compile the kernels
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,6 +81,17 @@ train-execution: | $(BIN)/python ## Train the execution layer: PRESET=sample-bar
 train-cascade: | $(BIN)/python ## Train all three, each under those before it: PRESET=sample-bars DATA=FILE RESUME=1
 	$(GRANDMODEL) train cascade $(TRAIN_OPTIONS)
 
+sweep: | $(BIN)/python ## Search a layer's settings: LAYER=execution TRIALS=50 WORKERS=2 STORAGE=URL RESUME=1
+	$(GRANDMODEL) sweep $(LAYER) --trials $(TRIALS) --workers $(WORKERS) \
+		$(if $(STORAGE),--storage '$(STORAGE)') $(if $(PRESET),--preset $(PRESET)) \
+		$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
+		$(if $(RESUME),--resume) $(ARGS)
+
+walk-forward: | $(BIN)/python ## Retrain a layer fold by fold: LAYER=strategic PRESET=sample-bars DATA=FILE RESUME=1
+	$(GRANDMODEL) walk-forward $(LAYER) $(if $(PRESET),--preset $(PRESET)) \
+		$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
+		$(if $(RESUME),--resume) $(ARGS)
+
 decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
 	$(GRANDMODEL) decide --layer execution $(ARGS)
 
@@ -83,6 +100,16 @@ market-report: | $(BIN)/python ## Write market-report.html: the simulated market
 
 mlflow-ui: | $(BIN)/python ## Show the runs in a browser: PORT=5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT) $(ARGS)
+
+# The latest sweep's file, where no storage is named.
+optuna-ui: | $(BIN)/python ## Show a sweep's study in a browser: STORAGE=URL OPTUNA_PORT=8080
+	@storage='$(STORAGE)'; \
+	if [ -z "$$storage" ]; then \
+		file=$$(ls -t runs/sweep-*/study.db 2>/dev/null | head -n 1); \
+		[ -n "$$file" ] || { echo "No sweep under runs/: run 'make sweep' first, or name a STORAGE=URL." >&2; exit 2; }; \
+		storage="sqlite:///$$file"; \
+	fi; \
+	$(BIN)/optuna-dashboard "$$storage" --host 127.0.0.1 --port $(OPTUNA_PORT) $(ARGS)
 
 bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs, signals, mappo or cascade, ARGS=--json
 	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)

@@ -22,7 +22,7 @@ from configs.schema import Slot, seed_list, seed_tree
 from configs.yaml_text import Document, KeyPath, describe, dump, parse_value, read_document
 
 C = TypeVar("C", bound=BaseModel)
-Kind = Literal["layers", "presets", "teams"]
+Kind = Literal["layers", "presets", "sweeps", "teams"]
 
 _OVERRIDE = "--set"
 

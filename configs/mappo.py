@@ -22,6 +22,7 @@ from configs.actors import Activation, ActorConfig, InputNorm, MaskConfig
 from configs.base import Config
 from configs.curriculum import CurriculumConfig
 from configs.encoders import EncoderConfig
+from configs.monitoring import AlarmConfig, PatienceConfig
 
 Sharing = Literal["shared", "per_agent", "sequential"]
 CriticInput = Literal["auto", "state", "observations", "both"]
@@ -92,11 +93,13 @@ class StopConfig(Config):
 
     Decays follow env_steps and iterations where either is set, and minutes only
     where they stand alone: so the same seed gives the same curve up to its stop.
+    patience: ends a training earlier whose validation score no longer improves.
     """
 
     env_steps: PositiveInt | None = None
     minutes: PositiveFloat | None = None
     iterations: PositiveInt | None = None
+    patience: PatienceConfig | None = None
 
     @model_validator(mode="after")
     def _some_limit(self) -> Self:
@@ -112,6 +115,7 @@ class MappoConfig(Config):
         weights, have weights of their own, or act in order, each on what those before it
         chose. groups: agents by group; by default those of equal spaces form one. An
         environment of ours has one sequential group, whatever is said here.
+    alarms: signs of collapse that are said as they show.
     num_envs: episodes stepped together, per runner.
     rollout_length: steps of each of them per iteration.
     stagger: before the first rollout, episodes are begun this many steps apart at
@@ -143,6 +147,7 @@ class MappoConfig(Config):
     critic: CriticConfig = CriticConfig()
     stop: StopConfig = StopConfig(env_steps=1_000_000)
     curriculum: CurriculumConfig | None = None
+    alarms: AlarmConfig = AlarmConfig()
     num_envs: PositiveInt = 128
     rollout_length: PositiveInt = 32
     stagger: NonNegativeInt = 0

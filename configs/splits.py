@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -17,13 +18,33 @@ class WalkForwardConfig(Config):
     The bars after the first `first_share` of them are cut into `folds` blocks of validation.
     A fold trains on what lies before its block: from the first bar on (anchored), or on as
     many bars as the first fold does (rolling).
+
+    Combinatorial folds (Lopez de Prado, "Advances in Financial Machine Learning", 2018, chapter
+    12) cut all bars before the test split into `folds` blocks; every choice of `test_blocks` of
+    them is a fold's validation, and the fold trains on the others, those after them too.
     """
 
-    kind: Literal["anchored", "rolling"] = "anchored"
+    kind: Literal["anchored", "rolling", "combinatorial"] = "anchored"
     folds: PositiveInt = 5
+    test_blocks: PositiveInt = Field(2, description="that a combinatorial fold holds out")
     first_share: float = Field(
         0.5, gt=0.0, lt=1.0, description="of the bars before the test split, to train the first on"
     )
+
+    @property
+    def count(self) -> int:
+        """How many folds there are."""
+        combined = self.kind == "combinatorial"
+        return math.comb(self.folds, self.test_blocks) if combined else self.folds
+
+    @model_validator(mode="after")
+    def _leaves_blocks_to_train(self) -> Self:
+        if self.kind == "combinatorial" and self.test_blocks >= self.folds:
+            raise ValueError(
+                f"test_blocks is {self.test_blocks} with folds={self.folds} of kind combinatorial: "
+                "expected fewer, so that some are left to train on"
+            )
+        return self
 
 
 class SplitConfig(Config):
@@ -59,9 +80,15 @@ class SplitConfig(Config):
                 f"train_share + validation_share is {total:g}, expected less than 1: the rest is "
                 "the test split"
             )
-        if self.fold is not None and self.fold >= self.walk_forward.folds:
+        if self.fold is not None and self.fold >= self.walk_forward.count:
+            name = "folds" if self.walk_forward.kind != "combinatorial" else "folds' combinations"
             raise ValueError(
-                f"fold is {self.fold}, expected less than walk_forward.folds "
-                f"({self.walk_forward.folds}): folds are counted from 0"
+                f"fold is {self.fold}, expected less than walk_forward.{name} "
+                f"({self.walk_forward.count}): folds are counted from 0"
             )
         return self
+
+    @property
+    def combined(self) -> bool:
+        """Whether training and validation lie in several parts, one after the other in turns."""
+        return self.fold is not None and self.walk_forward.kind == "combinatorial"

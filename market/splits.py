@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def folds(
 ) -> tuple[Fold, ...]:
     """All folds of the walk forward, earliest first; none holds a bar of the test split.
 
-    See `split_range`.
+    Combinatorial ones are several parts each: see `split_ranges`, and `split_range`.
     """
     out = []
     for fold in range(config.walk_forward.folds):
@@ -95,6 +96,53 @@ def folds(
         )
         out.append(Fold(train, validation))
     return tuple(out)
+
+
+def split_ranges(
+    split: Split,
+    count: int,
+    start: NDArray[np.int64],
+    config: SplitConfig,
+    *,
+    warmup: int = 0,
+    least: int = 1,
+    source: str = "bars",
+) -> tuple[SplitRange, ...]:
+    """The parts of one split, earliest first: one, unless the fold is a combinatorial one.
+
+    A part that is left with fewer bars than `least` is left out. Training is purged and
+    embargoed on both sides of what is held out, as by skfolio's `CombinatorialPurgedCV`; what
+    is held out, besides, is embargoed after training and purged before it, as of any fold.
+
+    Raises:
+        DataError: stamps do not rise, or no part holds `least` bars.
+        ConfigError: there is no such split.
+    """
+    if not config.combined or split == "test":
+        return (
+            split_range(split, count, start, config, warmup=warmup, least=least, source=source),
+        )
+    _check(split, count, start, config, source)
+    parts = [(max(first, warmup), after) for first, after in _turns(split, count, config)]
+    enough = [(first, after) for first, after in parts if after - first >= max(least, 1)]
+    if not enough:
+        most = max(max(after - first, 0) for first, after in parts)
+        raise DataError(
+            f"{source}: {count} bars leave {most} at most for a part of {_named(split, config)}, "
+            f"expected {max(least, 1)} or more after {config.purge_bars} purged (purge_bars) and "
+            f"{config.embargo_bars} embargoed ones (embargo_bars); give a longer file, smaller "
+            "settings or fewer blocks (walk_forward.folds)"
+        )
+    return tuple(
+        SplitRange(split, first, after, int(start[first]), int(start[after - 1]))
+        for first, after in enough
+    )
+
+
+def hull(parts: tuple[SplitRange, ...]) -> SplitRange:
+    """From the first bar of the first part to the last of the last."""
+    first, last = parts[0], parts[-1]
+    return SplitRange(first.split, first.first, last.after, first.begins, last.ends)
 
 
 def split_range(
@@ -122,6 +170,12 @@ def split_range(
         DataError: stamps do not rise, or the split holds fewer bars than `least`.
         ConfigError: there is no such split, or its share is 0.
     """
+    if config.combined and split != "test":
+        raise ConfigError(
+            f"walk_forward.kind=combinatorial: {_named(split, config)} lies in several parts, and "
+            "what reads it takes one: expected kind anchored or rolling here; the strategic and "
+            "the tactical layer, nothing loaded above them, take combinatorial folds"
+        )
     _check(split, count, start, config, source)
     first, after = _borders(count, config)[split]
     if split != "train":
@@ -161,7 +215,7 @@ def _check(
 def _named(split: Split, config: SplitConfig) -> str:
     if config.fold is None or split == "test":
         return f"the {split} split"
-    return f"the {split} split of fold {config.fold} of {config.walk_forward.folds}"
+    return f"the {split} split of fold {config.fold} of {config.walk_forward.count}"
 
 
 def _cut(count: int, share: float) -> int:
@@ -179,3 +233,27 @@ def _borders(count: int, config: SplitConfig) -> dict[Split, tuple[int, int]]:
     block, after = (length + (test - length) * k // walk.folds for k in (fold, fold + 1))
     begin = block - length if walk.kind == "rolling" else 0
     return {"train": (begin, block), "validation": (block, after), "test": (test, count)}
+
+
+def _turns(split: Split, count: int, config: SplitConfig) -> list[tuple[int, int]]:
+    """First bar and bar after the last of every part of a combinatorial fold's split.
+
+    Blocks are of equal length, but for the last, which takes what is left over.
+    """
+    walk = config.walk_forward
+    end = _cut(count, config.train_share + config.validation_share)
+    length = end // walk.folds
+    held = tuple(combinations(range(walk.folds), walk.test_blocks))[config.fold or 0]
+    out = []
+    for is_held, group in groupby(range(walk.folds), key=lambda block: block in held):
+        blocks = list(group)
+        if is_held != (split == "validation"):
+            continue
+        first, after = blocks[0] * length, (blocks[-1] + 1) * length
+        if blocks[-1] == walk.folds - 1:
+            after = end
+        if blocks[0] > 0:
+            # Training begins anew behind what no held-out bar's label or window reaches into.
+            first += config.embargo_bars + (0 if is_held else config.purge_bars)
+        out.append((first, after - config.purge_bars))
+    return out

@@ -15,9 +15,7 @@ from trainers.commands import train_layer
 from trainers.provenance import commit, versions
 from trainers.report import REPORT_FILE, TEXT_FILE
 from trainers.runs import RunFolder
-from trainers.tracking import Run
-
-PARENT_TAG = "mlflow.parentRunId"  # MLflow's own, by which runs are shown below another
+from trainers.tracking import PARENT_TAG, Run
 
 
 def train_cascade(

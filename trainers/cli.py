@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
+from trainers.cli_learning import add_commands
 from trainers.evaluation.cli import add_evaluate
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -473,6 +474,7 @@ def _need(extra: str, packages: tuple[str, ...]) -> None:
 
 
 add_evaluate(app, _need, (*_TRAINING, "arch"))
+add_commands(app, _need, _TRAINING)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich.progress import Progress
 from cascade.artefact import Manifest
 from configs.loading import load_config
 from configs.train import Environment, LayerTraining
+from trainers import held_out
 from trainers import report as reports
 from trainers.calibration import calibrate
 from trainers.calibration_report import CalibrationReport, write_calibration
@@ -200,7 +201,10 @@ def _train(session: _Session, resume: bool) -> TrainResult:
             resume=resume,
             on_iteration=on_iteration,
             baselines=lambda kwargs: _players(config, kwargs),
+            validation=held_out.scored(config, session.env, folder.history),
         )
+    if result.ended is not None:
+        session.say(f"ended after iteration {result.iterations}: {result.ended}")
     session.look_at_memory(result.peak_rss_bytes)
     return result
 

@@ -87,9 +87,9 @@ class Layer:
     def judging_env(
         self, num_envs: int, seed: int, config: Any, split: Split | None = None
     ) -> LayerEnv:
-        """Environments as policies are judged in, on the split for that or on another."""
+        """Environments on the split that policies are judged on, or likewise on another."""
         make = function_at(self.make, "environment", "makes a layer's batched environment")
-        judged = {**self.judged, **({} if split is None else {"split": split})}
+        judged = self.judged if split is None else {**self.judged, "split": split}
         env: LayerEnv = make(num_envs=num_envs, seed=seed, config=config, **judged)
         return env
 
@@ -113,7 +113,15 @@ def _regime_model(env: Any) -> dict[str, Callable[[Path], None]]:
     return {REGIME_MODEL_FILE: env.data.model.save}
 
 
-_LEARNING = ("entropy", "kl", "explained_variance", "value_spread")  # the last with dropout
+_LEARNING = (
+    "entropy",
+    "kl",
+    "explained_variance",
+    "value_spread",  # with dropout
+    "grad_norm_policy",
+    "grad_norm_critic",
+    "validation_score",
+)
 _RESULT = (
     ("reward", "reward", "{:.2f}"),
     ("return_bp", "return", "{:+.2f} bp"),

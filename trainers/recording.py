@@ -49,6 +49,7 @@ def iteration_figures(report: IterationReport) -> dict[str, float]:
     figures.update(report.rewards)
     figures.update(report.losses)
     figures.update(report.curriculum)
+    figures.update(report.watched)
     return figures
 
 

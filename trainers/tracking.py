@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CHAMPION: Literal["champion"] = "champion"
 CHALLENGER: Literal["challenger"] = "challenger"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's own, by which runs are shown below another
 PARAM_LENGTH = 6_000  # of a value; MLflow's own limit
 PARAMS_AT_ONCE = 100  # in one request; MLflow's own limit
 METRICS_AT_ONCE = 1_000

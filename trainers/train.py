@@ -28,8 +28,11 @@ from trainers.mappo.checkpoint import (
 from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, TeamPlan
 from trainers.memory import PeakMemory
+from trainers.monitoring import Alarms, Patience, Validation, patience_of
 from trainers.session import deferred_signals, ray_session, torch_threads
 from trainers.stages import Baselines, StageScorer
+
+OnIteration = Callable[["IterationReport"], str | None]
 
 _SECONDS_PER_MINUTE = 60.0
 _MEMORY_EVERY_S = 1.0
@@ -49,6 +52,7 @@ class IterationReport:
         grad_norm_critic, epochs, progress; value_spread of a critic with dropout, the mean
         standard deviation of its values over its masks, in the reward's scale.
     curriculum: the stage it was sampled in and, where it was scored, score and its returns.
+    watched: alarm_NAME, 1 while it is raised, and validation_score where one was due.
     minutes: of training over all sittings. peak_rss_bytes: see `PeakMemory`.
     """
 
@@ -64,6 +68,7 @@ class IterationReport:
     progress: float
     minutes: float
     peak_rss_bytes: int
+    watched: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class TrainResult:
     """How a training ended. `interrupted`: by Ctrl-C or SIGTERM, after a checkpoint.
 
     last: the last report, None where a resumed run's budget was already used up.
+    ended: why it ended before its budget, in words; None where it did not.
     """
 
     actors: Mapping[str, Actor]
@@ -81,6 +87,7 @@ class TrainResult:
     interrupted: bool
     peak_rss_bytes: int
     last: IterationReport | None
+    ended: str | None = None
 
     @property
     def policy(self) -> SequentialPolicy:
@@ -101,8 +108,9 @@ def train(
     env_kwargs: Mapping[str, Any],
     output: Path,
     resume: bool = False,
-    on_iteration: Callable[[IterationReport], None] | None = None,
+    on_iteration: OnIteration | None = None,
     baselines: Baselines | None = None,
+    validation: Validation | None = None,
 ) -> TrainResult:
     """Train MAPPO on the environment `make` until the budget `config.stop` is used up.
 
@@ -110,7 +118,9 @@ def train(
     returning a `BatchedEnv` or a `TeamEnv`. baselines: who sets the score of 1 in a stage of
     the curriculum, given the environment's keyword arguments there. Checkpoints go to
     `output`/checkpoints; with `resume` the run goes on from the latest one, its minutes
-    counted.
+    counted. on_iteration: may return why the training should end now, as for lack of promise:
+    it is checkpointed and ends as if its budget were used up. validation: scores it on its way,
+    for `config.stop.patience`.
 
     On Ctrl-C or SIGTERM the running iteration is finished and checkpointed; a
     second signal interrupts at once.
@@ -136,7 +146,20 @@ def train(
         try:
             if checkpoint is not None and state is not None:
                 _restore(algorithm, state, checkpoint)
-            run = _Run(algorithm, config, make, plan, output, spent, checkpoint, kernels, scorer)
+            patience = patience_of(config, validation, algorithm.iteration)
+            run = _Run(
+                algorithm,
+                config,
+                make,
+                plan,
+                output,
+                spent,
+                checkpoint,
+                kernels,
+                scorer,
+                Alarms(config.alarms, plan),
+                patience,
+            )
             return run.until_done(stop, on_iteration)
         finally:
             algorithm.stop()
@@ -177,6 +200,8 @@ class _Run:
     checkpoint: Path | None
     kernels: str
     scorer: StageScorer | None
+    alarms: Alarms
+    patience: Patience | None
     memory: PeakMemory = field(default_factory=PeakMemory)
     started: float = field(default_factory=time.perf_counter)
 
@@ -184,16 +209,16 @@ class _Run:
     def minutes(self) -> float:
         return self.minutes_before + (time.perf_counter() - self.started) / _SECONDS_PER_MINUTE
 
-    def until_done(
-        self, stop: threading.Event, on_iteration: Callable[[IterationReport], None] | None
-    ) -> TrainResult:
+    def until_done(self, stop: threading.Event, on_iteration: OnIteration | None) -> TrainResult:
         algorithm = self.algorithm
         saved_at = algorithm.iteration if self.checkpoint is not None else -1
         report: IterationReport | None = None
-        while self._share_used() < 1.0 and not stop.is_set():
+        ended = self.patience.ended if self.patience else None
+        while self._share_used() < 1.0 and not stop.is_set() and ended is None:
             report = self._iterate()
+            ended = self.patience.ended if self.patience else None
             if on_iteration is not None:
-                on_iteration(report)
+                ended = on_iteration(report) or ended
             if algorithm.iteration % self.config.checkpoint_every == 0:
                 self._save()
                 saved_at = algorithm.iteration
@@ -210,6 +235,7 @@ class _Run:
             interrupted=stop.is_set(),
             peak_rss_bytes=self.memory.measure(),
             last=report,
+            ended=ended,
         )
 
     def _share_used(self) -> float:
@@ -245,7 +271,16 @@ class _Run:
             progress=min(1.0, self._share_used()),
             minutes=self.minutes,
             peak_rss_bytes=self.memory.measure(_MEMORY_EVERY_S),
+            watched=self._watch(stats.learner),
         )
+
+    def _watch(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Alarms, and the validation score where one is due."""
+        iteration = self.algorithm.iteration
+        found = self.alarms.look(iteration, losses)
+        if self.patience is not None:
+            found |= self.patience.look(iteration, self.algorithm.actors)
+        return found
 
     def _judge(self) -> dict[str, float]:
         """Score the policy where an evaluation is due, and move the curriculum by it."""

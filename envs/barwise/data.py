@@ -20,7 +20,7 @@ from envs.barwise.copies import with_copies
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.kept import kept, key_of
-from market.splits import SplitRange, split_range
+from market.splits import SplitRange, hull, split_ranges
 from market.synthetic import synthetic_bars
 from signals.bars.matrices import (
     REGIME_COLUMNS,
@@ -49,7 +49,7 @@ class SlowData:
             and at every bar that it plays, and all of them lie in the split.
         fingerprint: of the bars.
         model: of the regimes, fitted on the training split.
-        rows: the bars of the split.
+        rows: the bars of the split, from its first to its last.
     """
 
     tape: BarTape
@@ -98,8 +98,9 @@ def slow_data(config: LayerConfig, split: Split) -> SlowData:
         DataError: the split holds no episode.
     """
     tables = _tables(Keyed(data_key(config), config))
-    rows = _range(tables.starts, config, split, "bars")
-    played = [(rows.first, rows.after)]
+    parts = _ranges(tables.starts, config, split, "bars")
+    rows = hull(parts)
+    played = [(part.first, part.after) for part in parts]
     if split == "train" and config.augmentation.copies:
         tables, copies = _copied(Keyed(with_augmentation(data_key(config), config), config))
         played += copies
@@ -108,13 +109,13 @@ def slow_data(config: LayerConfig, split: Split) -> SlowData:
 
 
 def slow_rows(config: LayerConfig, split: Split) -> tuple[SplitRange, str]:
-    """The bars of one split, and the fingerprint of all.
+    """The bars of one split, from its first to its last, and the fingerprint of all.
 
     Raises:
         DataError: see `slow_data`.
     """
     tables = _tables(Keyed(data_key(config), config))
-    return _range(tables.starts, config, split, "bars"), tables.fingerprint
+    return hull(_ranges(tables.starts, config, split, "bars")), tables.fingerprint
 
 
 def slow_data_of(bars: Bars, config: LayerConfig, model: RegimeModel) -> SlowData:
@@ -168,10 +169,13 @@ class Keyed:
 
 @lru_cache(maxsize=4)
 def _tables(keyed: Keyed) -> SlowData:
-    """What all splits share; `starts` are the stamps of all bars, `rows` those to fit on."""
+    """What all splits share; `starts` are the stamps of all bars, `rows` those to fit on.
+
+    Of training in several parts that is the longest one: where two parts meet, prices jump.
+    """
     config = keyed.config
     bars = bars_of_layer(config)
-    train = _range(bars.start, config, "train", bars.source)
+    train = max(_ranges(bars.start, config, "train", bars.source), key=len)
 
     def fitted() -> RegimeModel:
         return fit_regimes(_part(bars, train), int(config.bar_minutes), config.signals)
@@ -238,9 +242,11 @@ def _part(bars: Bars, rows: SplitRange) -> Bars:
     return replace(bars, **cut)
 
 
-def _range(start: NDArray[np.int64], config: LayerConfig, split: Split, source: str) -> SplitRange:
+def _ranges(
+    start: NDArray[np.int64], config: LayerConfig, split: Split, source: str
+) -> tuple[SplitRange, ...]:
     least = config.horizon_bars + 1
-    return split_range(split, len(start), start, config.splits, least=least, source=source)
+    return split_ranges(split, len(start), start, config.splits, least=least, source=source)
 
 
 def starts_in(

@@ -33,7 +33,7 @@ from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
 from market.kept import kept, key_of
-from market.splits import SplitRange, split_range
+from market.splits import SplitRange, hull, split_ranges
 from signals.bars.fvg import SPAN
 from signals.bars.matrices import TACTICAL_COLUMNS, TACTICAL_ROWS, FeatureTable, tactical_table
 from signals.bars.ranges import average_ranges
@@ -90,8 +90,9 @@ def fast_data(config: LayerConfig, split: Split) -> FastData:
         DataError: the split holds no episode, or a file's bars are no multiple of the layer's.
     """
     tables = _tables(Keyed(data_key(config), config))
-    rows = _range(tables, config, split)
-    played = [(rows.first * tables.parts, rows.after * tables.parts)]
+    ranges = _ranges(tables, config, split)
+    rows = hull(ranges)
+    played = [(part.first * tables.parts, part.after * tables.parts) for part in ranges]
     if split == "train" and config.augmentation.copies:
         tables, copies = _copied(Keyed(with_augmentation(data_key(config), config), config))
         played += copies
@@ -116,7 +117,7 @@ def fast_rows(config: LayerConfig, split: Split) -> tuple[SplitRange, str]:
         DataError: see `fast_data`.
     """
     tables = _tables(Keyed(data_key(config), config))
-    return _range(tables, config, split), tables.fingerprint
+    return hull(_ranges(tables, config, split)), tables.fingerprint
 
 
 def _whole(tactical: FeatureTable, ranges: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -145,7 +146,7 @@ def _copied(keyed: Keyed) -> tuple[_Tables, tuple[tuple[int, int], ...]]:
     """The bars with copies of the training split behind them, and where these lie."""
     config = keyed.config
     tables = _tables(Keyed(data_key(config), config))
-    rows, parts = _range(tables, config, "train"), tables.parts
+    rows, parts = max(_ranges(tables, config, "train"), key=len), tables.parts
     train = SplitRange("train", rows.first * parts, rows.after * parts, rows.begins, rows.ends)
     joined = with_copies(tables.bars, train, config)
     key = with_augmentation(content_key(config), config)
@@ -190,10 +191,11 @@ def _given(config: LayerConfig) -> tuple[Bars, int]:
     return load_bars(reference.bars), int(parts)
 
 
-def _range(tables: _Tables, config: LayerConfig, split: Split) -> SplitRange:
-    """The split's range of given bars; nothing that is read at one looks across its border."""
+def _ranges(tables: _Tables, config: LayerConfig, split: Split) -> tuple[SplitRange, ...]:
+    """The split's parts of given bars; nothing that is read at one looks across its border."""
     behind = math.ceil(lookback(config.signals) / tables.parts)
     embargo = max(config.splits.embargo_bars, behind)
     told = config.splits.model_copy(update={"embargo_bars": embargo})
     least = math.ceil((config.horizon_bars + 1) / tables.parts)
-    return split_range(split, len(tables.stamps), tables.stamps, told, least=least, source="bars")
+    stamps = tables.stamps
+    return split_ranges(split, len(stamps), stamps, told, least=least, source="bars")

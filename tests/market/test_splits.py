@@ -14,7 +14,7 @@ from configs.errors import ConfigError, DataError
 from configs.loading import load_config
 from configs.market import BarReference
 from configs.splits import SplitConfig
-from market.splits import SPLITS, SplitRange, folds, split_range, splits
+from market.splits import SPLITS, SplitRange, folds, split_range, split_ranges, splits
 
 HALF_HOUR = 1_800_000_000_000
 COUNTS = st.integers(400, 3_000)
@@ -182,3 +182,64 @@ def test_without_a_share_there_is_no_validation_among_the_splits() -> None:
     assert found == {"train": (0, 70), "test": (73, 100)}
     part = split_range("train", 100, stamps(100), told(validation_share=0.0))
     assert isinstance(part, SplitRange)
+
+
+def combined(
+    count: int, purge: int, embargo: int, fold: int, blocks: int, held: int
+) -> SplitConfig:
+    walk = {"kind": "combinatorial", "folds": blocks, "test_blocks": held}
+    return told(purge_bars=purge, embargo_bars=embargo, fold=fold, walk_forward=walk)
+
+
+def bars_of(split: Any, count: int, config: SplitConfig) -> np.ndarray:
+    parts = split_ranges(split, count, stamps(count), config)
+    return np.concatenate([np.arange(part.first, part.after) for part in parts])
+
+
+@pytest.mark.parametrize(("blocks", "held"), [(6, 2), (7, 3), (4, 3)])
+@pytest.mark.parametrize(("purge", "embargo"), [(0, 0), (3, 0), (4, 7)])
+def test_combinatorial_training_is_skfolios(
+    blocks: int, held: int, purge: int, embargo: int
+) -> None:
+    selection = pytest.importorskip("skfolio.model_selection")
+    count = 503
+    before_test = 402  # 80% of them
+    theirs = list(
+        selection.CombinatorialPurgedCV(
+            n_folds=blocks, n_test_folds=held, purged_size=purge, embargo_size=embargo
+        ).split(np.zeros((before_test, 1)))
+    )
+    assert len(theirs) == combined(count, 0, 0, 0, blocks, held).walk_forward.count
+    for fold, (train, blocks_held) in enumerate(theirs):
+        config = combined(count, purge, embargo, fold, blocks, held)
+        found = bars_of("train", count, config)
+        # Ours is purged before the test split, too, which skfolio does not know of.
+        last = before_test - purge
+        assert np.array_equal(found, train[train < last])
+        validation = bars_of("validation", count, config)
+        every = np.sort(np.concatenate(blocks_held))
+        assert set(validation) <= set(every)
+        assert len(every) - len(validation) <= held * (purge + embargo)
+
+
+def test_no_bar_of_training_is_near_one_held_out() -> None:
+    count, purge, embargo = 1_000, 5, 9
+    for fold in range(15):
+        config = combined(count, purge, embargo, fold, 6, 2)
+        train, held = (bars_of(split, count, config) for split in ("train", "validation"))
+        behind = train[:, None] - held[None, :]
+        assert np.abs(behind).min() > purge + embargo
+        assert max(train.max(), held.max()) < 800 - purge
+
+
+def test_who_takes_one_part_refuses_several() -> None:
+    config = combined(1_000, 0, 0, 3, 6, 2)
+    with pytest.raises(ConfigError, match="lies in several parts, and what reads it takes one"):
+        split_range("train", 1_000, stamps(1_000), config)
+    assert split_range("test", 1_000, stamps(1_000), config).first == 800
+    with pytest.raises(DataError, match="leave 133 at most for a part of the validation split"):
+        split_ranges("validation", 1_000, stamps(1_000), combined(1_000, 0, 0, 1, 6, 2), least=200)
+    with pytest.raises(ConfigError, match="test_blocks is 4 with folds=4"):
+        told(walk_forward={"kind": "combinatorial", "folds": 4, "test_blocks": 4})
+    with pytest.raises(ConfigError, match="fold is 15, expected less than"):
+        combined(1_000, 0, 0, 15, 6, 2)

@@ -15,6 +15,7 @@ from configs.train import load_train_config
 from trainers.layers import LAYERS
 from trainers.mappo.plan import plan_training
 from trainers.mappo.unseen import refuse_unseen_split
+from trainers.monitoring import SCORE
 
 METRICS = {
     "strategic": "envs.strategic.kernel",
@@ -31,6 +32,7 @@ def test_what_is_shown_is_measured(name: str) -> None:
     wanted |= {key for key, _, _ in layer.shown}
     assert wanted <= measured
     learnt = {"entropy", "kl", "explained_variance", "value_spread"}
+    learnt |= {"grad_norm_policy", "grad_norm_critic", SCORE}
     assert set(layer.curves) <= measured | learnt
     assert callable(function_at(layer.make, "environment", "makes one"))
 

@@ -36,6 +36,7 @@ EARLIER = (
 _FREE = frozenset(
     {
         "stop",
+        "alarms",
         "checkpoint_every",
         "keep_checkpoints",
         "torch_threads",

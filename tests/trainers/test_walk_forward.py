@@ -1,0 +1,140 @@
+"""Walks forward: folds in a row, kept results, an honest total."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from configs.errors import ConfigError, TrainingError
+from configs.evaluation import EvaluationConfig
+from configs.train import load_train_config
+from trainers.layers import LAYERS
+from trainers.walk_forward.commands import WalkRequest, run_walk_forward
+from trainers.walk_forward.folds import POLICY, FoldResult, kept_result, split_place
+from trainers.walk_forward.results import RESULT_FILE, aggregated
+
+TOLD = EvaluationConfig(bootstrap_samples=500)
+OBJECTIVE = LAYERS["strategic"].objective
+
+
+def fold(number: int, gain: float, days: int = 40, offset: int = 0) -> FoldResult:
+    """Episodes whose policy gains so much over the flat baseline, noise apart."""
+    noise = np.random.default_rng(number).normal(0.0, 1.0, days)
+    flat = np.random.default_rng(100 + number).normal(0.0, 5.0, days)
+    return FoldResult(
+        fold=number,
+        trained_on="2000-01-01 to 2001-01-01",
+        env_steps=10,
+        minutes=1.0,
+        objectives={
+            POLICY: (flat + gain + noise).tolist(),
+            "flat": flat.tolist(),
+            "bad": (flat - 9.0).tolist(),
+        },
+        metrics={},
+        clusters=list(range(offset, offset + days)),
+        config={},
+        tracking_run=None,
+    )
+
+
+def test_the_total_counts_every_episode_once_against_one_rival() -> None:
+    found = aggregated("strategic", [fold(0, 2.0), fold(1, 4.0, 80, 40)], OBJECTIVE, TOLD)
+    assert found.rival == "flat" and found.ahead == 2
+    assert found.total.difference.n == 120
+    gains = [line.difference.mean_difference for line in found.lines]
+    assert found.total.difference.mean_difference == pytest.approx((gains[0] + 2 * gains[1]) / 3)
+    assert "did better out of sample than the best baseline, 'flat'" in found.verdict
+    assert "ahead in 2 of 2 folds" in found.verdict
+
+
+def test_noise_is_not_told_apart() -> None:
+    found = aggregated("strategic", [fold(0, 0.0), fold(1, 0.0, offset=40)], OBJECTIVE, TOLD)
+    assert "cannot be told apart" in found.verdict
+
+
+def test_days_that_several_folds_play_are_drawn_together() -> None:
+    apart = aggregated("strategic", [fold(0, 0.0), fold(0, 0.0, offset=40)], OBJECTIVE, TOLD)
+    shared = aggregated("strategic", [fold(0, 0.0), fold(0, 0.0)], OBJECTIVE, TOLD)
+    # The same days twice say no more than once; counted as others they would seem to.
+    assert shared.total.difference.clusters == 40
+    assert shared.total.difference.half_width > 1.2 * apart.total.difference.half_width
+
+
+def test_where_a_layer_is_split() -> None:
+    def place(layer: str, *overrides: str) -> str:
+        return split_place(load_train_config(layer, [], [], overrides, None))
+
+    assert place("strategic") == "env.series"
+    bars = "env.market.reference.bars.path=x.csv"
+    kind = "env.market.reference.kind=bars"
+    assert place("tactical", kind, bars) == "env.market.reference"
+    assert place("execution", kind, bars) == "env.market.reference"
+    loaded = ("env.upstream.strategic=a", "env.upstream.tactical=b")
+    assert place("execution", *loaded) == "env.upstream.series"
+    with pytest.raises(ConfigError, match="no dates to walk along"):
+        place("execution")
+
+
+def request(output: Path, **more: Any) -> WalkRequest:
+    """A walk of two tiny folds."""
+    overrides = (
+        "env.series.bars=9000",
+        "env.horizon_bars=6",
+        "mappo.runners=0",
+        "mappo.num_envs=4",
+        "mappo.rollout_length=6",
+        "mappo.stagger=0",
+        "mappo.stop.env_steps=48",
+        "evaluation.min_parents=16",
+        "evaluation.max_parents=16",
+        "evaluation.batch_size=16",
+        "tracking.enabled=false",
+    )
+    told: dict[str, Any] = {"overrides": overrides, "folds": 2, "output": str(output), **more}
+    return WalkRequest(layer="strategic", **told)
+
+
+def test_what_would_see_the_fold_or_does_not_fit_is_refused(tmp_path: Path) -> None:
+    console = Console(quiet=True)
+    loaded = (*request(tmp_path).overrides, "env.upstream.strategic=models")
+    with pytest.raises(ConfigError, match="--scheme combinatorial: training lies on both sides"):
+        told = request(tmp_path / "a", overrides=loaded, scheme="combinatorial", folds=4)
+        run_walk_forward(replace(told, layer="tactical"), console)
+    seen = (*request(tmp_path).overrides, "mappo.stop.patience.scores=3")
+    with pytest.raises(ConfigError, match=r"mappo\.stop\.patience is set, expected null"):
+        run_walk_forward(request(tmp_path / "a", overrides=seen), console)
+    with pytest.raises(TrainingError, match="holds no walk"):
+        again = WalkRequest(layer="strategic", output=str(tmp_path / "b"), resume=True)
+        run_walk_forward(again, console)
+    with pytest.raises(ConfigError, match="--resume goes on with the settings"):
+        run_walk_forward(request(tmp_path / "b", resume=True), console)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_walk_trains_every_fold_on_its_past_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "walk"
+    result = run_walk_forward(request(folder), Console(quiet=True))
+    told = json.loads((folder / RESULT_FILE).read_text())
+    assert told["verdict"] == result.verdict and len(told["folds"]) == 2
+    kept = [kept_result(folder / f"fold-{k}") for k in range(2)]
+    first, second = (found for found in kept if found is not None)
+    assert first.config["env"]["series"]["fold"] == 0
+    assert second.config["env"]["series"]["fold"] == 1
+    assert max(first.clusters) < min(second.clusters)  # each on what comes after its past
+    # The second fold is lost: resuming trains it alone, and comes to the same.
+    (folder / "fold-1" / "result.json").unlink()
+    state = folder / "fold-0" / "result.json"
+    before = state.stat().st_mtime_ns
+    resume = WalkRequest(layer="strategic", output=str(folder), resume=True)
+    again = run_walk_forward(resume, Console(quiet=True))
+    assert state.stat().st_mtime_ns == before
+    assert again.total.difference == result.total.difference

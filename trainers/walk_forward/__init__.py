@@ -1,0 +1,1 @@
+"""A layer retrained fold by fold, and judged on the part of each that it has not seen."""

@@ -1,0 +1,283 @@
+"""What `grandmodel walk-forward` does: retrain per fold, judge out of sample, put together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from configs.barwise import LayerConfig
+from configs.errors import ConfigError, TrainingError
+from configs.loading import dump_yaml
+from configs.train import LayerTraining, load_train_config
+from trainers.layers import LAYERS
+from trainers.provenance import Commit, commit, versions
+from trainers.report import replace
+from trainers.session import ray_session
+from trainers.tracking import PARENT_TAG, Run, tracking_uri
+from trainers.upstream.artefacts import resolved
+from trainers.walk_forward.folds import FoldResult, fold_result, kept_result, split_place
+from trainers.walk_forward.results import WalkForwardResult, aggregated, table, write
+
+FAMILY = "walk-forward"
+STATE_FILE = "walk.json"
+CONFIG_FILE = "config.yaml"
+_STAMP = "%Y%m%d-%H%M%S-%f"
+
+
+@dataclass(frozen=True)
+class WalkRequest:
+    """What was asked for on the command line; see `trainers.cli_learning`."""
+
+    layer: str
+    presets: Sequence[str] = ()
+    files: Sequence[Path] = ()
+    overrides: Sequence[str] = ()
+    seed: int | None = None
+    scheme: str | None = None
+    folds: int | None = None
+    output: str | None = None
+    resume: bool = False
+
+
+@dataclass
+class WalkFolder:
+    """One walk on disk: its settings, a run per fold, its result."""
+
+    path: Path
+    tracking_run: str | None = None
+    finished: bool = False
+
+    @property
+    def base(self) -> Path:
+        return self.path / CONFIG_FILE
+
+    def fold(self, number: int) -> Path:
+        return self.path / f"fold-{number}"
+
+    def save(self) -> None:
+        fields = {"tracking_run": self.tracking_run, "finished": self.finished}
+        replace(self.path / STATE_FILE, (json.dumps(fields, indent=2) + "\n").encode())
+
+
+def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResult:
+    """Walk, beginning or going on; finished folds are kept.
+
+    Raises:
+        GrandmodelError: whatever stops it, in one message.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, the fold's run checkpointed.
+    """
+    config, folder = _settings(request)
+    _check_scheme(config, split_place(config))
+    if config.mappo.stop.patience is not None:
+        raise ConfigError(
+            "mappo.stop.patience is set, expected null: a fold's validation part is what it is "
+            "judged on, and a training that ends by it would have seen it"
+        )
+    place = split_place(config)
+    count = _splits(config, place).walk_forward.count
+    envs = {k: _environment(_of_fold(config, place, k), folder) for k in range(count)}
+    _check(config, envs, console)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    replace(folder.base, dump_yaml(config).encode())
+    made = commit()
+    with _parent(config, folder, made) as parent:
+        folder.tracking_run = parent.run_id if parent else None
+        folder.finished = False
+        folder.save()
+        try:
+            found = _walk(config, place, envs, folder, made, parent, console)
+        except KeyboardInterrupt:
+            again = f"grandmodel walk-forward {config.layer} --resume --output {folder.path}"
+            _say(console, f"stopped; finished folds are kept; go on with: {again}")
+            raise
+        result = aggregated(config.layer, found, LAYERS[config.layer].objective, config.evaluation)
+        _conclude(result, folder, parent, console)
+    folder.finished = True
+    folder.save()
+    return result
+
+
+def _walk(
+    config: LayerTraining,
+    place: str,
+    envs: dict[int, Any],
+    folder: WalkFolder,
+    made: Commit,
+    parent: Run | None,
+    console: Console,
+) -> list[FoldResult]:
+    found = []
+    with ray_session(config.mappo):
+        for fold, env in envs.items():
+            tags = {
+                "layer": config.layer,
+                "market": config.env.market.name,
+                "fold": str(fold),
+                **({} if parent is None else {PARENT_TAG: parent.run_id}),
+            }
+            kept = kept_result(folder.fold(fold)) is not None
+            told = _of_fold(config, place, fold)
+            found.append(fold_result(told, env, fold, folder.fold(fold), made, tags))
+            before = " (kept)" if kept else ""
+            _say(console, f"fold {fold} of {len(envs)}{before}: trained on {found[-1].trained_on}")
+    return found
+
+
+def _settings(request: WalkRequest) -> tuple[LayerTraining, WalkFolder]:
+    told = (request.presets, request.files, request.overrides, request.seed)
+    if request.resume:
+        if any((*told[:3], request.seed is not None, request.scheme, request.folds)):
+            raise ConfigError(
+                "--resume goes on with the settings that the walk was begun with: give no others"
+            )
+        root = Path(load_train_config(request.layer, [], [], [], None).output)
+        folder = _begun(request.layer, root, request.output)
+        return load_train_config(request.layer, [], [], [], None, folder.base), folder
+    config = load_train_config(request.layer, *told)
+    place = split_place(config)
+    more = [] if request.scheme is None else [f"{place}.walk_forward.kind={request.scheme}"]
+    more += [] if request.folds is None else [f"{place}.walk_forward.folds={request.folds}"]
+    if more:
+        overrides = [*request.overrides, *more]
+        config = load_train_config(request.layer, *told[:2], overrides, request.seed)
+    stamp = datetime.now().astimezone().strftime(_STAMP)
+    default = Path(config.output) / f"{FAMILY}-{config.run_stem}-{stamp}"
+    folder = WalkFolder(default if request.output is None else Path(request.output))
+    if (folder.path / STATE_FILE).exists():
+        raise TrainingError(
+            f"{folder.path} holds a walk already: add --resume to go on with it, or choose "
+            "another folder with --output"
+        )
+    return config, folder
+
+
+def _begun(layer: str, root: Path, output: str | None) -> WalkFolder:
+    """The walk to go on with: `output`, or the latest unfinished one under `root`."""
+    if output is not None:
+        return _read(Path(output))
+    paths = sorted(p.parent for p in root.glob(f"{FAMILY}-{layer}-*/{STATE_FILE}"))
+    unfinished = [found for found in map(_read, paths) if not found.finished]
+    if not unfinished:
+        raise TrainingError(
+            f"no unfinished walk of the {layer} layer under {root}: nothing to resume; run "
+            "without --resume, or name its folder with --output"
+        )
+    return unfinished[-1]
+
+
+def _read(path: Path) -> WalkFolder:
+    file = path / STATE_FILE
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        return WalkFolder(path, fields["tracking_run"], bool(fields["finished"]))
+    except FileNotFoundError:
+        raise TrainingError(
+            f"{path} holds no walk ({STATE_FILE} is missing); run without --resume to begin one"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError(
+            f"{file} cannot be read ({error}): name another folder with --output, or begin anew"
+        ) from error
+
+
+def _of_fold(config: LayerTraining, place: str, fold: int) -> LayerTraining:
+    """The configuration of one fold."""
+    told = config.model_dump(mode="json")
+    here = told
+    for key in place.split("."):
+        here = here[key]
+    here["fold"] = fold
+    return type(config).model_validate(told)
+
+
+def _splits(config: LayerTraining, place: str) -> Any:
+    here: Any = config
+    for key in place.split("."):
+        here = getattr(here, key)
+    return here
+
+
+def _check_scheme(config: LayerTraining, place: str) -> None:
+    """Combinatorial folds train on bars after those they are judged on, which not all can."""
+    if _splits(config, place).walk_forward.kind != "combinatorial":
+        return
+    loaded = getattr(getattr(config.env, "upstream", None), "loaded", False)
+    if loaded or not isinstance(config.env, LayerConfig):
+        raise ConfigError(
+            "--scheme combinatorial: training lies on both sides of what is held out, and "
+            f"{'artefacts decide' if loaded else 'the execution layer plays'} on bars in one part: "
+            "expected anchored or rolling here"
+        )
+
+
+def _environment(config: LayerTraining, folder: WalkFolder) -> Any:
+    cache = folder.path / "upstream"
+    return resolved(config.env, cache, tracking_uri(config.tracking), cache)
+
+
+def _check(config: LayerTraining, envs: dict[int, Any], console: Console) -> None:
+    """What the data have against any fold is heard before the first is trained."""
+    _say(console, "preparing: a first run of a version compiles its kernels, about a minute")
+    for fold in (min(envs), max(envs)):
+        layer = LAYERS[config.layer]
+        layer.judging_env(2, config.seed, envs[fold], "train")
+        layer.judging_env(2, config.seed, envs[fold], "validation")
+
+
+@contextlib.contextmanager
+def _parent(config: LayerTraining, folder: WalkFolder, made: Commit) -> Iterator[Run | None]:
+    """The run that those of the folds lie below; None where tracking is off."""
+    if not config.tracking.enabled:
+        yield None
+        return
+    tags = {
+        "layer": config.layer,
+        "market": config.env.market.name,
+        "study": FAMILY,
+        "seed": str(config.seed),
+        "commit": made.name,
+        "dirty": str(made.dirty).lower(),
+        **{f"version.{package}": text for package, text in versions().items()},
+    }
+    with Run(
+        config.tracking,
+        name=folder.path.name,
+        params=config.model_dump(mode="json"),
+        tags=tags,
+        resume=folder.tracking_run,
+    ) as run:
+        yield run
+
+
+def _conclude(
+    result: WalkForwardResult, folder: WalkFolder, parent: Run | None, console: Console
+) -> None:
+    path = write(result, folder.path)
+    console.print(table(result))
+    _say(console, result.verdict)
+    if parent is not None:
+        for number, line in enumerate((*result.lines, result.total)):
+            name = "total" if line is result.total else "fold"
+            told = line.difference
+            figures = {
+                "policy": told.mean_a,
+                "minus_best_baseline": told.mean_difference,
+                "minus_best_baseline_low": told.low,
+                "minus_best_baseline_high": told.high,
+            }
+            parent.log({f"{name}/{key}": value for key, value in figures.items()}, number)
+        parent.log_text(path.read_text(encoding="utf-8"), path.name)
+        parent.tag("verdict", result.verdict)
+        _say(console, f"tracked:    {parent.uri}, run {parent.run_id}, one child for each fold")
+    _say(console, f"walk:       {folder.path}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
