@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from configs.market import VENUE_COUNT
-from market.decode import ACTION_WIDTH
+from market.decode import ACTION_WIDTH, CHILD
+from market.paper import ENDED, FILL
 from market.state import EPISODE, LEVELS_SEEN, OWNED_FIELDS, PARENT
 from signals.upstream import CONTEXT_WIDTH
 
@@ -31,7 +32,7 @@ class Event(IntEnum):
     STRATEGIC_DECISION = 6
     TACTICAL_DECISION = 7
     TRADE_QUALIFIED = 8  # a parent order that the rules let through
-    TRADE_REJECTED = 9  # a parent or child order that the rules refuse, and why
+    TRADE_REJECTED = 9  # a parent order that the rules refuse or cut, and why
     EXECUTE_TRADE = 10  # the joint action of the five execution agents
     ORDER_SUBMITTED = 11  # child orders handed to the venues
     ORDER_FILLED = 12
@@ -51,6 +52,8 @@ class Event(IntEnum):
     INPUT_REFUSED = 39  # bars or quotes that nothing may be decided on
     ORDER_REJECTED = 40  # by a venue
     CANCEL_SENT = 41
+    STEP_REPORTED = 44  # what venues say of a step: fills and ends follow
+    RULES_REFUSED = 43  # child orders that the rules do not let through
     AUDIT_INTERRUPTED = 42  # how long nothing could be recorded, and nothing was traded
 
 
@@ -85,33 +88,15 @@ ACTED = np.dtype(
     ]
 )
 
-ORDER = np.dtype(
-    [
-        ("id", np.int64),
-        ("kind", np.int64),
-        ("venue", np.int64),
-        ("side", np.int64),
-        ("price", np.int64),  # ladder ticks
-        ("quantity", np.int64),
-        ("offset", np.float64),  # seconds from the decision to the sending
-    ]
-)
+# A child order, as `decode` makes it, with its number in the session.
+ORDER = np.dtype([("id", np.int64), ("child", CHILD)])
 REFUSAL = np.dtype([("order", ORDER), ("reason", np.int64)])
-FILL = np.dtype(
-    [
-        ("id", np.int64),
-        ("venue", np.int64),
-        ("price", np.int64),
-        ("quantity", np.int64),
-        ("passive", np.int64),
-    ]
-)
-ENDED = np.dtype([("id", np.int64), ("quantity", np.int64)])  # cancelled or rejected units
 CANCEL = np.dtype([("index", np.int64)])  # of an own resting order
 
 RECORDS: dict[Event, Any] = {
     Event.NEW_TICK: TICK,
     Event.EXECUTE_TRADE: ACTED,
+    Event.RULES_REFUSED: REFUSAL,
     Event.ORDER_SUBMITTED: ORDER,
     Event.ORDER_FILLED: FILL,
     Event.ORDER_CANCELLED: ENDED,

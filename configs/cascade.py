@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from configs.bars import BarsConfig
 from configs.base import Config
 from configs.market import Share
 
@@ -87,3 +88,18 @@ class CascadeConfig(Config):
                 f"deadline ({least:g} s): no retry would ever be made"
             )
         return self
+
+
+class CascadeRunConfig(Config):
+    """A cascade on paper: what it runs by, and the bars that drive the simulated books."""
+
+    cascade: CascadeConfig = CascadeConfig()
+    bars: BarsConfig | None = Field(
+        None, description="a file of bars; the built-in market's where null"
+    )
+    generated_bars: PositiveInt = Field(
+        8_000, ge=2_000, description="of the tactical length, on the built-in market"
+    )
+    generated_seed: NonNegativeInt = Field(
+        1, description="of these bars; training's are of seed 0 by default, and known to it"
+    )

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from cascade.audit import AuditLog, read_log
-from cascade.events import ENDED, Event
+from cascade.events import Event
 from configs.cascade import AuditConfig
 from configs.errors import AuditError
+from market.paper import ENDED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +50,7 @@ class Disk:
 
 def test_records_come_back_as_they_were_put_down(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
-    ended = np.array([(3, 40), (5, 60)], ENDED)
+    ended = np.array([(3, 40, 1), (5, 60, 1)], ENDED)
     log.tell(Event.SESSION_BEGUN, 10, seed=3, share=0.1)
     log.add(Event.ORDER_CANCELLED, 11, ended.tobytes(), len(ended))
     assert log.acknowledged == -1
