@@ -61,9 +61,6 @@ class AuditLog:
 
     `add` puts a record down, `acknowledge` hands all of them to the operating system: what it
     returns from is safe from the end of this process. Nothing may be acted upon before.
-
-    Attributes:
-        acknowledged: number of the last record that is safe; -1 before the first.
     """
 
     def __init__(
@@ -78,7 +75,7 @@ class AuditLog:
             AuditError: there is a log already, or the folder cannot be written.
         """
         self.folder, self._config, self._write = folder, config or AuditConfig(), write
-        self.acknowledged = -1
+        self._acknowledged = -1
         self._number = 0
         self._pending = bytearray()
         self._segment, self._size, self._file = -1, 0, -1
@@ -97,6 +94,11 @@ class AuditLog:
                 f"{folder}: no audit log can be begun ({error.strerror}); without one nothing is "
                 "traded: name another folder with --log"
             ) from error
+
+    @property
+    def acknowledged(self) -> int:
+        """Number of the last record that is safe; -1 before the first."""
+        return self._acknowledged
 
     @property
     def pending(self) -> int:
@@ -148,8 +150,8 @@ class AuditLog:
                 self._rotate()
             self._put(bytes(self._pending))
             self._pending.clear()
-        self.acknowledged = self._number - 1
-        return self.acknowledged
+        self._acknowledged = self._number - 1
+        return self._acknowledged
 
     def sync(self) -> None:
         """Acknowledge, and force it to the disk itself.

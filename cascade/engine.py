@@ -14,16 +14,18 @@ holds, risk allocates at most `fallback.risk_share` of the limit and only what r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade import hot
-from cascade.deadlines import Caller, Outcome
+from cascade.deadlines import Ask, Caller, Outcome
 from cascade.events import ACTED, DECIDED, HELD, ORDER, REFUSED, REPEATED, SOURCES, Event
+from cascade.graphs import SAMPLING
 from cascade.hot import FAULTS, SOUND, decide_step, forget, hold_action, hot_arrays, read_step
-from cascade.models import LayerModel, Models, bar_minutes
+from cascade.models import LAYERS, LayerModel, Models, bar_minutes
 from cascade.risk import Reason, judge_parent, limits_of
 from cascade.rows import SAID_WIDTH, allowed_at
 from cascade.windows import FastSide, SlowSide
@@ -38,7 +40,7 @@ from market.state import AGGRESSIVE, SMART
 from market.working import WAIT
 from signals.bars.clock import NS_PER_MINUTE
 from signals.bars.streams import Bar
-from signals.noise import JointNoise
+from signals.noise import JointNoise, derive_seeds
 from signals.said import (
     SAID,
     strategic_said,
@@ -68,6 +70,8 @@ class Sink(Protocol):
     def sync(self) -> None: ...
     @property
     def overflowing(self) -> bool: ...
+    @property
+    def acknowledged(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,16 @@ class Plan:
     start: int
     signed: int
     reduces_risk: bool = False
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What a layer said last: SELL, HOLD, BUY, and its target as a share of the limit."""
+
+    layer: str
+    directions: tuple[float, ...]
+    target: float
+    how: str
 
 
 @dataclass
@@ -160,7 +174,6 @@ class Engine:
         self._only_reduce = self._stopped = False
         self._kept: list[tuple[Bar, float]] = []
         self._wanted_rollback: list[str] = []
-        self._noise: JointNoise | None = None
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
         self.sink.acknowledge()
@@ -183,22 +196,28 @@ class Engine:
             )
 
     def _bind(self) -> None:
-        """Names of the artefacts in use, so that the hot path looks nothing up."""
+        """What to ask of each layer's artefact, and where its answer lies."""
+        self._asks: dict[str, Ask] = {}
+        self._answers: dict[str, NDArray[np.float32]] = {}
+        for layer, model in self.models.active.items():
+            self._asks[layer], self._answers[layer] = model.decide, model.actions
+            if layer in self.config.sample:
+                model.policy.bound(SAMPLING)  # proves that there is such a graph
+                self._answers[layer] = np.zeros_like(model.actions)
+                # Each layer has draws of its own.
+                seeds = derive_seeds(self.config.seed, list(LAYERS).index(layer), count=1)
+                self._asks[layer] = partial(self._sample, model, JointNoise(model.layout), seeds)
+        # The hot path looks nothing up.
         self._executor: LayerModel[ExecutionConfig] = self.models.active[_EXECUTION]
-        self._ask = self._executor.ask
+        self._ask, self._answer = self._asks[_EXECUTION], self._answers[_EXECUTION]
         self._row = self._executor.row
-        self._answer = self._executor.actions
-        if self.config.sample:
-            self._noise = JointNoise(self._executor.layout)
-            self._ask = self._sampled
-            self._answer = np.zeros_like(self._executor.actions)
 
-    def _sampled(self) -> None:
-        """Sample a joint action, its noise keyed by (seed, step, agent)."""
-        assert self._noise is not None
-        key = np.array([self.config.seed], np.uint64), np.array([self.steps], np.int64)
-        found = self._executor.policy.sample(self._row[None], self._noise(*key))
-        self._answer[:] = found[0]
+    def _sample(self, model: LayerModel[Any], noise: JointNoise, seeds: NDArray[np.uint64]) -> None:
+        """A sampled joint action, and the probabilities; noise keyed by (seed, step, agent)."""
+        model.decide()
+        step = self.steps if model.layer == _EXECUTION else self._clock // NS_PER_MINUTE
+        drawn = noise(seeds, np.array([step], np.int64))
+        self._answers[model.layer][:] = model.policy.sample(model.row[None], drawn)[0]
 
     def described(self) -> dict[str, Any]:
         """The session as its first record tells it."""
@@ -246,9 +265,8 @@ class Engine:
         self._check_same(self.models.active[model.layer], model)
         before = self.models.active[model.layer].digest
         self.models.take(model)
-        if model.layer == _EXECUTION:
-            self._bind()
-        elif model.layer == _STRATEGIC:
+        self._bind()
+        if model.layer == _STRATEGIC:
             self._renew_slow(model)
         self.sink.tell(
             Event.ARTEFACT_CHANGED,
@@ -373,10 +391,11 @@ class Engine:
         slow, model = self.slow, self.models.active[_STRATEGIC]
         assert slow is not None
         slow.write_row(model.row)
-        source = self._call(_STRATEGIC, model.ask, clock)
+        source = self._call(_STRATEGIC, self._asks[_STRATEGIC], clock)
         if source == DECIDED:
-            slow.take(model.actions)
-            told = model.row[None], model.actions[None], model.probabilities[None]
+            actions = self._answers[_STRATEGIC]
+            slow.take(actions)
+            told = model.row[None], actions[None], model.probabilities[None]
             self._strategic[:-1] = strategic_said(*told, slow.rules)[0]
         else:
             if source == HELD:
@@ -388,7 +407,7 @@ class Engine:
             Event.STRATEGIC_DECISION,
             clock,
             source=SOURCES[source],
-            actions=model.actions.tolist() if source == DECIDED else None,
+            actions=self._answers[_STRATEGIC].tolist() if source == DECIDED else None,
             said=self._strategic[:-1].tolist(),
         )
 
@@ -414,12 +433,12 @@ class Engine:
         fast, model = self.fast, self.models.active[_TACTICAL]
         assert fast is not None
         fast.write_row(account, self._strategic, model.row)
-        source = self._call(_TACTICAL, model.ask, clock)
+        source = self._call(_TACTICAL, self._asks[_TACTICAL], clock)
         closing, entangled = 0, 0.0
         use = fast.risk_use(account)
         if source == DECIDED:
             rows = model.row[None].copy()
-            actions, p = model.actions[None].copy(), model.probabilities[None].copy()
+            actions, p = self._answers[_TACTICAL][None], model.probabilities[None].copy()
             self._target, closing, self._style = fast.take(
                 actions[0], account, float(self._strategic[-2])
             )
@@ -437,7 +456,7 @@ class Engine:
             Event.TACTICAL_DECISION,
             clock,
             source=SOURCES[source],
-            actions=model.actions.tolist() if source == DECIDED else None,
+            actions=self._answers[_TACTICAL].tolist() if source == DECIDED else None,
             said=self._said.tolist(),
             target=self._target,
             closing=closing,
@@ -597,6 +616,23 @@ class Engine:
             sink.add(Event.ORDER_SUBMITTED, clock, work.orders[:orders].tobytes(), int(orders))
         if work.acted["stop"][0]:
             sink.tell(Event.EMERGENCY_STOP, clock, by="execution")
+
+    def spoken(self) -> list[Spoken]:
+        """What the layers above execution said last, for people."""
+        count, found = len(DIRECTIONS), []
+        for layer, said, target in (
+            (_STRATEGIC, self._strategic, float(self._strategic[-2])),
+            (_TACTICAL, self._tactical, self._target),
+        ):
+            how = "no artefact" if layer not in self.models.active else "decides"
+            how = "degraded" if layer in self.degraded else how
+            found.append(Spoken(layer, tuple(map(float, said[:count])), target, how))
+        return found
+
+    @property
+    def recorded(self) -> int:
+        """Number of the last record that is safe."""
+        return self.sink.acknowledged
 
     @property
     def refused_units(self) -> int:

@@ -103,7 +103,7 @@ def _sound(parent: Any, episode: Any) -> bool:
     whole = whole and 0 <= parent.step < parent.horizon and (parent.side == 1 or parent.side == -1)
     whole = whole and parent.resting >= 0 and parent.in_flight >= 0
     market = episode.variance_slow >= 0.0 and episode.step_volume > 0.0
-    return whole and market and episode.base + parent.arrival > 0.0
+    return bool(whole and market and episode.base + parent.arrival > 0.0)
 
 
 @inlined

@@ -50,9 +50,9 @@ class LayerModel(Generic[C]):
     """One layer's artefact, ready to decide: its policy bound to arrays of its own.
 
     Attributes:
-        row: float32 [row width], to be filled before `ask`.
-        actions, probabilities: float32 [width], what `ask` leaves.
-        ask: runs the network once; replaced by tests that make it fail.
+        row: float32 [row width], to be filled before `decide`.
+        actions, probabilities: float32 [width], what `decide` leaves.
+        ask: runs the network once; to be replaced where faults are injected.
         digest: SHA-256 of the network.
         regimes: of a strategic artefact, the model of its regime columns.
     """
@@ -80,7 +80,11 @@ class LayerModel(Generic[C]):
                 )
             self.regimes = RegimeModel.load(Path(folder) / REGIME_MODEL_FILE)
         self.ask: Callable[[], None] = self._ask
-        self.ask()  # the first run allocates
+        self.decide()  # the first run allocates
+
+    def decide(self) -> None:
+        """Ask, whatever stands in for it."""
+        self.ask()
 
     def _ask(self) -> None:
         """Decide on `row`.

@@ -69,7 +69,13 @@ class Collector:
         self.records: list[Emitted] = []
         self.failing = 0
 
-    overflowing = False
+    @property
+    def overflowing(self) -> bool:
+        return False
+
+    @property
+    def acknowledged(self) -> int:
+        return len(self.records) - 1
 
     def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int:
         self.records.append(Emitted(event, clock, payload, count))
@@ -173,12 +179,14 @@ class _Replay:
 
     def run(self, records: Iterator[Record]) -> Replayed:
         count = decisions = steps = 0
-        for group in _groups(records):
+        for group, last in _with_last(_groups(records)):
             count += len(group)
             decisions += sum(record.event in _LAYER_OF for record in group)
             steps += sum(record.event == Event.EXECUTE_TRADE for record in group)
             made = self._feed(group)
-            difference = _first_difference(group, made)
+            # A process that was killed may have left its last group without its end.
+            cut = last and group[0].event != Event.SESSION_ENDED
+            difference = _first_difference(group, made[: len(group)] if cut else made)
             if difference is not None:
                 return Replayed(count, decisions, steps, difference)
         return Replayed(count, decisions, steps, None)
@@ -253,6 +261,17 @@ def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:
         group.append(record)
     if group:
         yield group
+
+
+def _with_last(groups: Iterator[list[Record]]) -> Iterator[tuple[list[Record], bool]]:
+    """Each group, and whether it is the last."""
+    before = next(groups, None)
+    for group in groups:
+        assert before is not None
+        yield before, False
+        before = group
+    if before is not None:
+        yield before, True
 
 
 def _outcomes(group: list[Record]) -> dict[str, list[Outcome]]:

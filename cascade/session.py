@@ -132,6 +132,10 @@ class PaperSession:
         self._watch, self._hold = watch, hold_action()
         self._worked = np.zeros(1, WORKED)
 
+    def watch(self, watch: Watch) -> None:
+        """Have `watch` look at the session every few steps."""
+        self._watch = watch
+
     @property
     def result(self) -> float:
         """Equity gained since the begin, currency."""

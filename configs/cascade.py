@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from configs.bars import BarsConfig
 from configs.base import Config
 from configs.market import Share
+
+LayerName = Literal["strategic", "tactical", "execution"]
 
 
 class DeadlineConfig(Config):
@@ -72,7 +74,9 @@ class CascadeConfig(Config):
     """One running cascade."""
 
     seed: NonNegativeInt = 0
-    sample: bool = Field(False, description="sample execution's actions; the mode otherwise")
+    sample: tuple[LayerName, ...] = Field(
+        (), description="layers whose actions are sampled, keyed by seed and step; else the mode"
+    )
     deadline: DeadlineConfig = DeadlineConfig()
     fallback: FallbackConfig = FallbackConfig()
     limits: LimitsConfig = LimitsConfig()
