@@ -169,7 +169,7 @@ class Engine:
         self._ready: dict[str, bool] = {}
         self.degraded: set[str] = set()
         self.alarms: list[str] = []
-        self.steps, self._next_id, self._lost = 0, 0, 0
+        self.steps, self._next_id, self._lost, self._longer = 0, 0, 0, 0
         self._bar, self._position, self._parent_start, self._clock = -1, 0, 0, clock
         self._only_reduce = self._stopped = False
         self._kept: list[tuple[Bar, float]] = []
@@ -344,7 +344,7 @@ class Engine:
             self._interrupted(error)
             return Plan(clock, 0)
         if plan.signed:
-            self._begin_parent(plan)
+            self.begin_parent(plan)
         return plan
 
     def _feed(self, bar: Bar, arrived: int, clock: int) -> bool:
@@ -373,6 +373,7 @@ class Engine:
         assert slow is not None
         for longer, mean_open in slow.cells.push(bar):
             slow.feed(longer, mean_open)
+            self._longer += 1
             self._kept.append((longer, mean_open))
             del self._kept[:-_KEPT_BARS]
             self.sink.tell(
@@ -409,6 +410,7 @@ class Engine:
             source=SOURCES[source],
             actions=self._answers[_STRATEGIC].tolist() if source == DECIDED else None,
             said=self._strategic[:-1].tolist(),
+            information=_listed(model.information) if source == DECIDED else None,
         )
 
     def _decide_bar(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
@@ -512,7 +514,7 @@ class Engine:
         )
         return Plan(clock, signed, reduces)
 
-    def _begin_parent(self, plan: Plan) -> None:
+    def begin_parent(self, plan: Plan) -> None:
         """Make ready for the steps of a parent order."""
         sign_context(self._said, 1 if plan.signed > 0 else -1, self._context)
         self._parent_start = plan.start
@@ -616,6 +618,11 @@ class Engine:
             sink.add(Event.ORDER_SUBMITTED, clock, work.orders[:orders].tobytes(), int(orders))
         if work.acted["stop"][0]:
             sink.tell(Event.EMERGENCY_STOP, clock, by="execution")
+
+    @property
+    def longer_bars(self) -> int:
+        """Bars of the strategic length that have closed."""
+        return self._longer
 
     def spoken(self) -> list[Spoken]:
         """What the layers above execution said last, for people."""
@@ -763,13 +770,16 @@ class Engine:
 
     def _record_again(self) -> bool:
         """Whether records can be written, after an interruption too."""
+        mark = self.sink.mark()
+        if self._lost:
+            self.sink.tell(Event.AUDIT_INTERRUPTED, self._clock, calls=self._lost)
         try:
             self.sink.acknowledge()
         except AuditError as error:
+            self.sink.take_back(mark)
             self._interrupted(error)
             return False
         if self._lost:
-            self.sink.tell(Event.AUDIT_INTERRUPTED, self._clock, calls=self._lost)
             self.resume()
         return True
 
@@ -778,6 +788,10 @@ class Engine:
         self._lost = 0
         forget(self.hot)
         self._fallbacks[_EXECUTION].valid, self._fallbacks[_EXECUTION].age = False, 0
+
+
+def _listed(values: NDArray[np.float32] | None) -> list[float] | None:
+    return None if values is None else values.tolist()
 
 
 def _told(number: float) -> float | None:

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.artefact import REGIME_MODEL_FILE, Manifest, load_artefact
-from cascade.graphs import ACTIONS, PROBABILITIES, ROWS
+from cascade.artefact import POLICY, REGIME_MODEL_FILE, Manifest, load_artefact
+from cascade.graphs import ACTIONS, INFORMATION, PROBABILITIES, ROWS, UNCERTAINTY
 from cascade.policy import OnnxPolicy
 from configs.barwise import LayerConfig
 from configs.errors import ArtefactError, ConfigError
@@ -53,6 +53,8 @@ class LayerModel(Generic[C]):
         row: float32 [row width], to be filled before `decide`.
         actions, probabilities: float32 [width], what `decide` leaves.
         ask: runs the network once; to be replaced where faults are injected.
+        information: of a strategic artefact with dropout, mutual information of each agent's
+            choice and the masks, nats; None otherwise.
         digest: SHA-256 of the network.
         regimes: of a strategic artefact, the model of its regime columns.
     """
@@ -65,7 +67,10 @@ class LayerModel(Generic[C]):
         self.digest = artefact.manifest.onnx_sha256
         self.config: C = environment_config(artefact.manifest, folder, kind)
         self.policy = OnnxPolicy(artefact)
-        bound = self.policy.bound()
+        # The strategic layer's graph of masks gives the decision and how sure it is at once.
+        doubts = layer == STRATEGIC.layer and self.policy.doubts
+        bound = self.policy.bound(UNCERTAINTY if doubts else POLICY)
+        self.information = bound.outputs[INFORMATION][0] if doubts else None
         self.row = bound.inputs[ROWS][0]
         self.actions = bound.outputs[ACTIONS][0]
         self.probabilities = bound.outputs[PROBABILITIES][0]

@@ -51,9 +51,9 @@ def _mappo() -> list[Figure]:
 
 
 def _cascade() -> list[Figure]:
-    from experiments.bench.cascade import figures
+    from experiments.bench import cascade, cascade_layers
 
-    return figures()
+    return [*cascade.figures(), *cascade_layers.figures()]
 
 
 def _on_device(name: str, device: str) -> list[Figure]:

@@ -459,7 +459,7 @@ def test_the_rules_stand_over_the_network(tmp_path: Path) -> None:
     """However large what the agents ask for, no child passes the limits."""
     config = CascadeConfig(audit=AuditConfig(sync=False))
     tight = config.model_copy(
-        update={"limits": config.limits.model_copy(update={"order": 0.001, "position": 0.2})}
+        update={"limits": config.limits.model_copy(update={"order": 0.0002, "position": 0.2})}
     )
     run = Run(tmp_path, config=tight)
     run.session.run(120)
@@ -471,7 +471,7 @@ def test_the_rules_stand_over_the_network(tmp_path: Path) -> None:
             child = record.array()["child"]
             if (child["price"] == 0).all():
                 continue  # what crosses at the horizon was judged as a whole
-            assert (child["quantity"] <= max(int(0.001 * limit), 1)).all()
+            assert (child["quantity"] <= max(int(0.0002 * limit), 1)).all()
         elif record.event == Event.NEW_5MIN_BAR:
             account = np.frombuffer(bytes.fromhex(record.told()["account"]), np.int64, 2)
             assert abs(int(account[1])) <= 0.2 * limit + 1
