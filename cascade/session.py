@@ -168,8 +168,7 @@ class PaperSession:
         """
         now = self.bar
         bar = self.bar_at(now)
-        arrived = bar.start + round(self._minutes * NS_PER_MINUTE)
-        self.plan = self.engine.on_bar(bar, arrived, self.account, now + 1)
+        self.plan = self.engine.on_bar(bar, self.arrival(now), self.account, now + 1)
         self.bar = now + 1
         taken, worked = 0, self._worked
         worked[...] = np.zeros((), WORKED)
@@ -195,6 +194,15 @@ class PaperSession:
             float(bars.close[number]),
             float(bars.volume[number]),
         )
+
+    def arrival(self, number: int) -> int:
+        """When bar number `number` comes: at its end."""
+        return int(self.bars.start[number]) + round(self._minutes * NS_PER_MINUTE)
+
+    def seen(self) -> tuple[Any, Any, Any, Any]:
+        """PARENT [1], EPISODE [1], depth and own resting orders, as the engine is shown them."""
+        view = self.market.simulator.market
+        return view.parents, view.episodes, view.depth[0], view.owned[0]
 
     def _work(self, most: int) -> tuple[int, bool]:
         """Work the planned parent; (steps taken, whether it is done)."""
@@ -223,9 +231,9 @@ class PaperSession:
     def step(self) -> None:
         """One hot decision, and what the books make of it."""
         engine, market = self.engine, self.market
-        view, paper = market.simulator.market, market.paper
+        view, paper = self.seen(), market.paper
         begun = time.perf_counter_ns()
-        sends = engine.on_step(view.parents, view.episodes, view.depth[0], view.owned[0])
+        sends = engine.on_step(*view)
         self.latencies.add(time.perf_counter_ns() - begun)
         hot = engine.hot
         if sends:
@@ -235,7 +243,7 @@ class PaperSession:
         else:
             paper.cancels[...] = 0
             paper.decision[...] = np.zeros((), paper.decision.dtype)
-            paper.decision["carry"] = view.parents["carry"]
+            paper.decision["carry"] = market.simulator.market.parents["carry"]
             market.step(self._hold, complete=False)
         ended = market.ended
         engine.on_report(
