@@ -90,7 +90,9 @@ class Latencies:
     def percentiles(self, *wanted: float) -> list[float]:
         """Of those kept; 0 where there is none."""
         kept = self._kept[: min(self._count, _KEPT_LATENCIES)]
-        return [float(value) for value in np.percentile(kept, wanted)] if kept.size else [0.0]
+        if not kept.size:
+            return [0.0] * len(wanted)
+        return [float(value) for value in np.percentile(kept, wanted)]
 
 
 @contextmanager
