@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from configs.cascade import DeadlineConfig
-from configs.errors import ArtefactError, RequestError
+from configs.errors import ActionError, ArtefactError, RequestError
 
 ANSWERED, FAILED, LATE = "answered", "failed", "late"
 
 # What a network's call raises where the network, its file or its rows are at fault.
-_FAULTS = (ArtefactError, RequestError, ArithmeticError, ValueError, RuntimeError, OSError)
+_FAULTS = (
+    ActionError, ArtefactError, RequestError, ArithmeticError, ValueError, RuntimeError, OSError,
+)  # fmt: skip
 
 
 class Clock(Protocol):

@@ -14,64 +14,35 @@ holds, risk allocates at most `fallback.risk_share` of the limit and only what r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade import hot
-from cascade.deadlines import Ask, Caller, Outcome
-from cascade.events import ACTED, DECIDED, HELD, ORDER, REFUSED, REPEATED, SOURCES, Event
-from cascade.graphs import SAMPLING
+from cascade.deadlines import Caller
+from cascade.events import DECIDED, HELD, ORDER, REFUSED, REPEATED, Event
+from cascade.health import Health, Sink
 from cascade.hot import FAULTS, SOUND, decide_step, forget, hold_action, hot_arrays, read_step
-from cascade.models import LAYERS, LayerModel, Models, bar_minutes
+from cascade.models import LayerModel, Models
 from cascade.risk import Reason, judge_parent, limits_of
-from cascade.rows import SAID_WIDTH, allowed_at
-from cascade.windows import FastSide, SlowSide
+from cascade.rows import allowed_at
+from cascade.upper import STRATEGIC, TACTICAL, Upper
+from cascade.voices import Voices
 from configs.cascade import CascadeConfig
 from configs.errors import ArtefactError, AuditError, DataError
 from configs.execution import ExecutionConfig
 from configs.market import VENUE_COUNT
-from configs.strategic import StrategicConfig
-from configs.tactical import TacticalConfig
 from market.decode import CHILD, execution_rules
 from market.state import AGGRESSIVE, SMART
 from market.working import WAIT
 from signals.bars.clock import NS_PER_MINUTE
 from signals.bars.streams import Bar
-from signals.noise import JointNoise, derive_seeds
-from signals.said import (
-    SAID,
-    strategic_said,
-    tactical_directions,
-    tactical_given_strategic,
-    tactical_said,
-)
-from signals.superposition import DIRECTIONS, HOLD, usable_entanglement
-from signals.upstream import CONFIDENT, CONTEXT_WIDTH, sign_context
+from signals.upstream import CONTEXT_WIDTH, sign_context
 
-_STRATEGIC, _TACTICAL, _EXECUTION = "strategic", "tactical", "execution"
+_EXECUTION = "execution"
 _NS = 1_000_000_000
-_CONFIDENCE = SAID.index("confidence")
-_WIDTH = len(SAID)
 _AUDIT, _BARS, _QUOTES = "audit", "bars", "quotes"
-_KEPT_BARS = 4_000  # longer bars from which a new strategic artefact's windows are made
-
-
-class Sink(Protocol):
-    """Where records go: `cascade.audit.AuditLog`, or a replay's list."""
-
-    def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int: ...
-    def tell(self, event: Event, clock: int, **told: Any) -> int: ...
-    def mark(self) -> tuple[int, int]: ...
-    def take_back(self, mark: tuple[int, int]) -> None: ...
-    def acknowledge(self) -> int: ...
-    def sync(self) -> None: ...
-    @property
-    def overflowing(self) -> bool: ...
-    @property
-    def acknowledged(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -89,47 +60,13 @@ class Plan:
     reduces_risk: bool = False
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """What a layer said last: SELL, HOLD, BUY, and its target as a share of the limit."""
-
-    layer: str
-    directions: tuple[float, ...]
-    target: float
-    how: str
-
-
-@dataclass
-class _Fallback:
-    """How a layer's last calls went."""
-
-    calls: int  # for which its last valid decision may stand in
-    age: int = 0
-    valid: bool = False
-
-    def source(self, outcome: Outcome) -> int:
-        """DECIDED, REPEATED or HELD, for the call that has just been made."""
-        if outcome.answered:
-            self.age, self.valid = 0, True
-            return DECIDED
-        self.age += 1
-        return REPEATED if self.valid and self.age <= self.calls else HELD
-
-
-def _hold_said() -> NDArray[np.float64]:
-    """A layer that holds for certain: probabilities, confidence, coherence; then zeros."""
-    said = np.zeros(SAID_WIDTH)
-    said[HOLD] = said[_CONFIDENCE] = said[_CONFIDENCE + 1] = 1.0
-    return said
-
-
 class Engine:
     """One instrument's cascade. See the module.
 
     Attributes:
         hot: arrays of the step decided last; its children, cancels and decision are to be sent.
-        degraded: what is amiss now, by name.
-        alarms: the latest things that went wrong, newest last.
+        upper: the layers above execution.
+        health: how calls and inputs fare.
         steps: hot decisions of the session.
     """
 
@@ -144,35 +81,21 @@ class Engine:
         Raises:
             AuditError: the session cannot be recorded.
         """
-        self.models, self.config, self.sink, self._caller = models, config, sink, caller
+        self.models, self.config, self.sink = models, config, sink
         execution: ExecutionConfig = models.active[_EXECUTION].config
+        self.health = Health(sink, caller, config.fallback)
+        self._voices = Voices(models, config)
+        self.upper = Upper(models, self._voices, self.health, sink, execution)
         self.rules = execution_rules(execution)
         self.hot = hot_arrays(execution.child.max_children, execution.child.max_resting)
         self._step_ns = round(execution.step_seconds * _NS)
-        self._minutes = execution.parent.horizon_steps * execution.step_seconds / 60.0
-        self.fast: FastSide | None = None
-        self.slow: SlowSide | None = None
-        self._make_sides(execution)
+        self._bar_ns = round(self.upper.minutes * NS_PER_MINUTE)
         self._limits: NDArray[Any] | None = None
-        told = config.fallback
-        self._fallbacks = {
-            _STRATEGIC: _Fallback(told.strategic_calls),
-            _TACTICAL: _Fallback(told.tactical_calls),
-            _EXECUTION: _Fallback(told.execution_calls),
-        }
-        self._holding: set[str] = set()
-        self._strategic = _hold_said()
-        self._tactical, self._share = _hold_said()[:_WIDTH], 1.0
-        self._target, self._style = 0.0, -1
-        self._said, self._context = np.zeros(CONTEXT_WIDTH), np.zeros(CONTEXT_WIDTH)
+        self._context = np.zeros(CONTEXT_WIDTH)
         self._action, self._hold = hold_action(), hold_action()
-        self._ready: dict[str, bool] = {}
-        self.degraded: set[str] = set()
-        self.alarms: list[str] = []
-        self.steps, self._next_id, self._lost, self._longer = 0, 0, 0, 0
+        self.steps, self._next_id, self._lost = 0, 0, 0
         self._bar, self._position, self._parent_start, self._clock = -1, 0, 0, clock
         self._only_reduce = self._stopped = False
-        self._kept: list[tuple[Bar, float]] = []
         self._wanted_rollback: list[str] = []
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
@@ -180,44 +103,21 @@ class Engine:
 
     # -- artefacts
 
-    def _make_sides(self, execution: ExecutionConfig) -> None:
-        tactical, strategic = self.models.active.get(_TACTICAL), self.models.active.get(_STRATEGIC)
-        if tactical is not None:
-            self.fast = FastSide(tactical)
-            self._minutes = bar_minutes(tactical)
-        if strategic is not None:
-            self.slow = SlowSide(strategic, self._minutes, execution.schedule.half_spread_bp)
-        steps = self._minutes * 60.0 / execution.step_seconds
-        if execution.parent.horizon_steps > steps:
-            raise ArtefactError(
-                f"execution works a parent over {execution.parent.horizon_steps} steps of "
-                f"{execution.step_seconds:g} s, and a tactical bar has {steps:g}: expected at most "
-                "as many; train it with env.parent.horizon_steps"
-            )
-
     def _bind(self) -> None:
-        """What to ask of each layer's artefact, and where its answer lies."""
-        self._asks: dict[str, Ask] = {}
-        self._answers: dict[str, NDArray[np.float32]] = {}
-        for layer, model in self.models.active.items():
-            self._asks[layer], self._answers[layer] = model.decide, model.actions
-            if layer in self.config.sample:
-                model.policy.bound(SAMPLING)  # proves that there is such a graph
-                self._answers[layer] = np.zeros_like(model.actions)
-                # Each layer has draws of its own.
-                seeds = derive_seeds(self.config.seed, list(LAYERS).index(layer), count=1)
-                self._asks[layer] = partial(self._sample, model, JointNoise(model.layout), seeds)
-        # The hot path looks nothing up.
-        self._executor: LayerModel[ExecutionConfig] = self.models.active[_EXECUTION]
-        self._ask, self._answer = self._asks[_EXECUTION], self._answers[_EXECUTION]
-        self._row = self._executor.row
+        """What the hot path asks, so that it looks nothing up."""
+        self._voices.bind()
+        self._ask, self._answer = self._voices.asks[_EXECUTION], self._voices.answers[_EXECUTION]
+        self._row = self.models.active[_EXECUTION].row
 
-    def _sample(self, model: LayerModel[Any], noise: JointNoise, seeds: NDArray[np.uint64]) -> None:
-        """A sampled joint action, and the probabilities; noise keyed by (seed, step, agent)."""
-        model.decide()
-        step = self.steps if model.layer == _EXECUTION else self._clock // NS_PER_MINUTE
-        drawn = noise(seeds, np.array([step], np.int64))
-        self._answers[model.layer][:] = model.policy.sample(model.row[None], drawn)[0]
+    @property
+    def degraded(self) -> set[str]:
+        """What is amiss now, by name."""
+        return self.health.degraded
+
+    @property
+    def alarms(self) -> list[str]:
+        """The latest things that went wrong, newest last."""
+        return self.health.alarms
 
     def described(self) -> dict[str, Any]:
         """The session as its first record tells it."""
@@ -254,7 +154,7 @@ class Engine:
                 raise model
             self.take_model(model)
         except ArtefactError as error:
-            self._alarm(f"artefact of layer {layer} refused: {error}")
+            self.health.alarm(f"artefact of layer {layer} refused: {error}")
 
     def take_model(self, model: LayerModel[Any]) -> None:
         """Decide by another artefact from the next call on.
@@ -266,8 +166,8 @@ class Engine:
         before = self.models.active[model.layer].digest
         self.models.take(model)
         self._bind()
-        if model.layer == _STRATEGIC:
-            self._renew_slow(model)
+        if model.layer == STRATEGIC:
+            self.upper.renew_slow()
         self.sink.tell(
             Event.ARTEFACT_CHANGED,
             self._clock,
@@ -280,8 +180,8 @@ class Engine:
     @staticmethod
     def _check_same(old: LayerModel[Any], new: LayerModel[Any]) -> None:
         keys = {
-            _STRATEGIC: ("bar_minutes", "signals", "horizon_bars", "account", "decision"),
-            _TACTICAL: ("bar_minutes", "signals", "horizon_bars", "account", "tilt", "past_bars"),
+            STRATEGIC: ("bar_minutes", "signals", "horizon_bars", "account", "decision"),
+            TACTICAL: ("bar_minutes", "signals", "horizon_bars", "account", "tilt", "past_bars"),
             _EXECUTION: ("step_seconds", "parent", "child"),
         }[new.layer]
         for key in keys:
@@ -291,18 +191,6 @@ class Engine:
                     f"{new.folder} was trained with env.{key} {other!r}, this session runs with "
                     f"{mine!r}; begin a new session for it"
                 )
-
-    def _renew_slow(self, model: LayerModel[StrategicConfig]) -> None:
-        """Another regime model reads the bars of the past anew; the account stays."""
-        old = self.slow
-        assert old is not None
-        spread = self._executor.config.schedule.half_spread_bp
-        side = SlowSide(model, self._minutes, spread)
-        side.cells = old.cells
-        for bar, _ in self._kept:
-            side.read(bar)
-        side.keep_account(old)
-        self.slow = side
 
     # -- bars
 
@@ -317,9 +205,7 @@ class Engine:
         Returns:
             The plan; its record is acknowledged where it orders anything.
         """
-        # NaN has no int; a bar without a stamp is refused with the clock as it stands.
-        length = round(self._minutes * NS_PER_MINUTE)
-        clock = bar.start + length
+        clock = bar.start + self._bar_ns
         recording = self._record_again()
         self._renew_models()
         self.sink.tell(
@@ -349,146 +235,44 @@ class Engine:
 
     def _feed(self, bar: Bar, arrived: int, clock: int) -> bool:
         """Take in a bar; whether it may be decided on."""
-        length = round(self._minutes * NS_PER_MINUTE)
-        late = (arrived - bar.start) / length
+        late = (arrived - bar.start) / self._bar_ns
+        for layer in (STRATEGIC, TACTICAL):
+            self._voices.keys[layer] = clock // NS_PER_MINUTE
         try:
-            if bar.start + length <= self._clock:
+            if clock <= self._clock:
                 raise DataError(f"the bar of {bar.start} ns ends before the last one: clock back")
-            if self.fast is not None:
-                self.fast.feed(bar)
-            if self.slow is not None:
-                self._feed_slow(bar, clock)
+            self.upper.feed(bar, clock)
         except DataError as error:
-            self._refuse(_BARS, str(error), clock)
+            self.health.refuse(_BARS, str(error), clock)
             return False
         self._clock = clock
         if not 0.0 <= late <= self.config.freshness.bars:
-            self._refuse(_BARS, f"stale: it came {late:g} lengths after its begin", clock)
+            why = f"stale: it came {late:g} lengths after its begin"
+            self.health.refuse(_BARS, why, clock)
             return False
-        self._recover(_BARS, clock)
+        self.health.recover(_BARS, clock)
         return True
-
-    def _feed_slow(self, bar: Bar, clock: int) -> None:
-        slow = self.slow
-        assert slow is not None
-        for longer, mean_open in slow.cells.push(bar):
-            slow.feed(longer, mean_open)
-            self._longer += 1
-            self._kept.append((longer, mean_open))
-            del self._kept[:-_KEPT_BARS]
-            self.sink.tell(
-                Event.NEW_30MIN_BAR,
-                clock,
-                bar=list(longer),
-                regime=slow.regime,
-                confidence=_told(slow.regime_confidence),
-            )
-            self._tell_ready(_STRATEGIC, slow.whole, clock)
-            if slow.whole:
-                self._decide_strategic(clock)
-
-    def _decide_strategic(self, clock: int) -> None:
-        """Ask the strategic layer, or stand in for it."""
-        slow, model = self.slow, self.models.active[_STRATEGIC]
-        assert slow is not None
-        slow.write_row(model.row)
-        source = self._call(_STRATEGIC, self._asks[_STRATEGIC], clock)
-        if source == DECIDED:
-            actions = self._answers[_STRATEGIC]
-            slow.take(actions)
-            told = model.row[None], actions[None], model.probabilities[None]
-            self._strategic[:-1] = strategic_said(*told, slow.rules)[0]
-        else:
-            if source == HELD:
-                held = slow.held
-                self._strategic = _hold_said()
-                self._strategic[-2] = held
-            slow.order(float(self._strategic[-2]))
-        self.sink.tell(
-            Event.STRATEGIC_DECISION,
-            clock,
-            source=SOURCES[source],
-            actions=self._answers[_STRATEGIC].tolist() if source == DECIDED else None,
-            said=self._strategic[:-1].tolist(),
-            information=_listed(model.information) if source == DECIDED else None,
-        )
 
     def _decide_bar(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
         """The tactical decision and the parent order that it comes to."""
-        fast = self.fast
-        limit = int(account["limit"][0])
-        self._limits = limits_of(self.config.limits, limit)
-        if self.slow is not None:
-            self._strategic[-1] = self.slow.cells.phase(clock)
-        if fast is not None:
-            self._tell_ready(_TACTICAL, fast.whole, clock)
-            if not fast.whole or (self.slow is not None and not self.slow.whole):
-                return Plan(clock, 0)
-            self._decide_tactical(clock, account)
-        else:
-            if self.slow is not None and not self.slow.whole:
-                return Plan(clock, 0)
-            self._target, self._style = float(self._strategic[-2]), -1
+        self._limits = limits_of(self.config.limits, int(account["limit"][0]))
+        if not self.upper.decide(clock, account):
+            return Plan(clock, 0)
         return self._order(clock, account, recording)
-
-    def _decide_tactical(self, clock: int, account: NDArray[Any]) -> None:
-        fast, model = self.fast, self.models.active[_TACTICAL]
-        assert fast is not None
-        fast.write_row(account, self._strategic, model.row)
-        source = self._call(_TACTICAL, self._asks[_TACTICAL], clock)
-        closing, entangled = 0, 0.0
-        use = fast.risk_use(account)
-        if source == DECIDED:
-            rows = model.row[None].copy()
-            actions, p = self._answers[_TACTICAL][None], model.probabilities[None].copy()
-            self._target, closing, self._style = fast.take(
-                actions[0], account, float(self._strategic[-2])
-            )
-            said = tactical_said(rows, actions, p, fast.rules)[0]
-            self._tactical, self._share = said[:_WIDTH], float(said[_WIDTH])
-            entangled = self._entangled(model, rows)
-        elif source == HELD:
-            self._tactical, self._share = _hold_said()[:_WIDTH], 0.0
-            self._target = self._position / max(int(account["limit"][0]), 1)
-        fast.passed()
-        self._said[:_WIDTH] = self._strategic[:_WIDTH]
-        self._said[_WIDTH : 2 * _WIDTH] = self._tactical
-        self._said[-2:] = entangled, self._share
-        self.sink.tell(
-            Event.TACTICAL_DECISION,
-            clock,
-            source=SOURCES[source],
-            actions=self._answers[_TACTICAL].tolist() if source == DECIDED else None,
-            said=self._said.tolist(),
-            target=self._target,
-            closing=closing,
-        )
-        self.sink.tell(Event.VAR_UPDATE, clock, use=use, sigma=fast.sigma)
-        if use > 1.0:
-            self.sink.tell(Event.RISK_BREACH, clock, use=use, position=self._position)
-
-    def _entangled(self, model: LayerModel[TacticalConfig], rows: NDArray[np.float32]) -> float:
-        """`usable_entanglement` of both layers; asked where the upper one is sure alone."""
-        if self._strategic[_CONFIDENCE] < CONFIDENT or self.fast is None:
-            return 0.0
-        asked = tactical_given_strategic(rows)
-        p = model.policy.decide(asked).probabilities
-        count = len(DIRECTIONS)
-        answers = tactical_directions(asked, p, self.fast.rules).reshape(1, count, count)
-        return float(usable_entanglement(self._strategic[None, :count], answers)[0])
 
     def _order(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
         """From the target to a parent order that the rules let through."""
         limit = int(account["limit"][0])
-        target, held = self._target, self._position / limit
-        if self._holding & {_STRATEGIC, _TACTICAL}:
+        upper, held = self.upper, self._position / limit
+        target = upper.target
+        if self.health.holding & {STRATEGIC, TACTICAL}:
             # Toward the little that risk allocates, never away from flat.
             most = min(abs(held), self.config.fallback.risk_share)
             target = min(max(held, -most), most)
-        elif self._style == WAIT:
+        elif upper.style == WAIT:
             return Plan(clock, 0)
-        if self.fast is not None:
-            allowed = float(allowed_at(account, self.fast.limits, False))
+        if upper.fast is not None:
+            allowed = float(allowed_at(account, upper.fast.limits, False))
             target = min(max(target, -allowed), allowed)
         halted = bool(account["halted"][0]) or self._stopped
         wanted = round(target * limit) - self._position
@@ -516,10 +300,10 @@ class Engine:
 
     def begin_parent(self, plan: Plan) -> None:
         """Make ready for the steps of a parent order."""
-        sign_context(self._said, 1 if plan.signed > 0 else -1, self._context)
+        sign_context(self.upper.context, 1 if plan.signed > 0 else -1, self._context)
         self._parent_start = plan.start
         forget(self.hot)
-        self._fallbacks[_EXECUTION].valid, self._fallbacks[_EXECUTION].age = False, 0
+        self.health.forget(_EXECUTION)
 
     # -- steps
 
@@ -537,7 +321,7 @@ class Engine:
             return False
         if self.models.staged or self._wanted_rollback:
             self._renew_models()
-        mark, degraded = sink.mark(), self.degraded.copy()
+        mark, degraded = sink.mark(), self.health.degraded.copy()
         clock = self._parent_start + int(parent["step"][0]) * self._step_ns
         fault = read_step(
             work, parent, episode, depth, owned, self._context, self.rules,
@@ -554,7 +338,7 @@ class Engine:
             sink.acknowledge()
         except AuditError as error:
             sink.take_back(mark)
-            self.degraded = degraded
+            self.health.degraded = degraded
             self._interrupted(error)
             return False
         self.steps += 1
@@ -580,12 +364,13 @@ class Engine:
     def _choose(self, fault: int, clock: int) -> tuple[int, NDArray[np.float32]]:
         """The joint action to decode, and how it came about."""
         if fault != SOUND:
-            self._refuse(_QUOTES, FAULTS[fault], clock)
+            self.health.refuse(_QUOTES, FAULTS[fault], clock)
             return REFUSED, self._hold
-        if _QUOTES in self.degraded:
-            self._recover(_QUOTES, clock)
+        if _QUOTES in self.health.degraded:
+            self.health.recover(_QUOTES, clock)
         self._watch_venues(clock)
-        source = self._call(_EXECUTION, self._ask, clock)
+        self._voices.keys[_EXECUTION] = self.steps
+        source = self.health.call(_EXECUTION, self._ask, clock)
         if source == DECIDED:
             self._action[:] = self._answer
             return source, self._answer
@@ -593,14 +378,14 @@ class Engine:
 
     def _watch_venues(self, clock: int) -> None:
         silent = self.hot.seen["silent"][0]
-        if not silent.any() and not self.degraded:
+        if not silent.any() and not self.health.degraded:
             return
         for venue in range(VENUE_COUNT):
             name = f"venue {venue}"
             if silent[venue] >= self.config.freshness.silent_steps:
-                self._degrade(name, "silent", clock)
-            elif name in self.degraded:
-                self._recover(name, clock)
+                self.health.degrade(name, "silent", clock)
+            elif name in self.health.degraded:
+                self.health.recover(name, clock)
 
     def _tell_acted(self, clock: int, source: int) -> None:
         work, sink = self.hot, self.sink
@@ -618,23 +403,6 @@ class Engine:
             sink.add(Event.ORDER_SUBMITTED, clock, work.orders[:orders].tobytes(), int(orders))
         if work.acted["stop"][0]:
             sink.tell(Event.EMERGENCY_STOP, clock, by="execution")
-
-    @property
-    def longer_bars(self) -> int:
-        """Bars of the strategic length that have closed."""
-        return self._longer
-
-    def spoken(self) -> list[Spoken]:
-        """What the layers above execution said last, for people."""
-        count, found = len(DIRECTIONS), []
-        for layer, said, target in (
-            (_STRATEGIC, self._strategic, float(self._strategic[-2])),
-            (_TACTICAL, self._tactical, self._target),
-        ):
-            how = "no artefact" if layer not in self.models.active else "decides"
-            how = "degraded" if layer in self.degraded else how
-            found.append(Spoken(layer, tuple(map(float, said[:count])), target, how))
-        return found
 
     @property
     def recorded(self) -> int:
@@ -700,59 +468,10 @@ class Engine:
 
     # -- faults
 
-    def _call(self, layer: str, ask: Any, clock: int) -> int:
-        """Ask a layer: DECIDED, REPEATED or HELD. What did not go smoothly is recorded."""
-        outcome = self._caller.call(layer, ask)
-        source = self._fallbacks[layer].source(outcome)
-        if outcome.smooth and not self.degraded:
-            return source
-        if not outcome.smooth:
-            self.sink.tell(
-                Event.LAYER_CALLED,
-                clock,
-                layer=layer,
-                how=outcome.how,
-                attempts=outcome.attempts,
-                error=outcome.error,
-            )
-        if source == DECIDED:
-            self._holding.discard(layer)
-            self._recover(layer, clock)
-            return source
-        self.sink.tell(Event.LAYER_FELL_BACK, clock, layer=layer, on=SOURCES[source])
-        if source == HELD:
-            self._holding.add(layer)
-        self._degrade(layer, outcome.error, clock)
-        return source
-
-    def _refuse(self, what: str, why: str, clock: int) -> None:
-        self.sink.tell(Event.INPUT_REFUSED, clock, what=what, why=why)
-        self._degrade(what, why, clock)
-
-    def _degrade(self, what: str, why: str, clock: int) -> None:
-        if what not in self.degraded:
-            self.degraded.add(what)
-            self._alarm(f"{what}: {why}")
-            self.sink.tell(Event.DEGRADED, clock, what=what, why=why)
-
-    def _recover(self, what: str, clock: int) -> None:
-        if what in self.degraded:
-            self.degraded.discard(what)
-            self.sink.tell(Event.RECOVERED, clock, what=what)
-
-    def _alarm(self, text: str) -> None:
-        self.alarms.append(text)
-        del self.alarms[:-20]
-
-    def _tell_ready(self, layer: str, whole: bool, clock: int) -> None:
-        if self._ready.get(layer) != whole:
-            self._ready[layer] = whole
-            self.sink.tell(Event.INDICATORS_READY, clock, layer=layer, ready=whole)
-
     def _interrupted(self, error: AuditError) -> None:
         """Nothing can be recorded: nothing is traded until it can."""
         if not self._lost:
-            self._alarm(str(error))
+            self.health.alarm(str(error))
         self._lost += 1
 
     def _keep_recording(self) -> None:
@@ -787,16 +506,7 @@ class Engine:
         """Go on after an interruption of the log: nothing is remembered of the steps before."""
         self._lost = 0
         forget(self.hot)
-        self._fallbacks[_EXECUTION].valid, self._fallbacks[_EXECUTION].age = False, 0
+        self.health.forget(_EXECUTION)
 
 
-def _listed(values: NDArray[np.float32] | None) -> list[float] | None:
-    return None if values is None else values.tolist()
-
-
-def _told(number: float) -> float | None:
-    """A number as JSON has it."""
-    return float(number) if np.isfinite(number) else None
-
-
-__all__ = ["ACTED", "Engine", "Plan", "Sink"]
+__all__ = ["Engine", "Plan"]

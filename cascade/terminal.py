@@ -45,7 +45,7 @@ def _layers(session: PaperSession) -> Table:
     table = Table(title="decisions", title_justify="left")
     for name in ("layer", *DIRECTIONS, "target", "how"):
         table.add_column(name, justify="left" if name in ("layer", "how") else "right")
-    for layer in session.engine.spoken():
+    for layer in session.engine.upper.spoken():
         table.add_row(
             layer.layer,
             *(f"{share:.2f}" for share in layer.directions),

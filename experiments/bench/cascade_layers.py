@@ -167,7 +167,7 @@ class TimedEngine(Engine):
     def on_bar(self, *given: Any) -> Plan:
         begun = time.process_time_ns()
         plan = super().on_bar(*given)
-        taken, closed = time.process_time_ns() - begun, self.longer_bars
+        taken, closed = time.process_time_ns() - begun, self.upper.longer
         (self.warm_times if closed == self._closed else self.full_times).append(taken)
         self._closed = closed
         return plan
