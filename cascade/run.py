@@ -177,7 +177,12 @@ def print_conclusion(session: PaperSession, taken: int, folder: Path, console: C
         f"{int(held['position'])} of {int(held['limit'])}, result {session.result:+.2f}, worst "
         f"drawdown {100 * float(held['worst_drawdown']):.2f}%"
     )
-    if not taken:
+    if not session.engine.upper.decisions:
+        say(
+            "the layers' windows never came to be whole, so that nothing was decided: give more "
+            "bars (--set generated_bars=8000, or a longer file)"
+        )
+    elif not taken:
         say(
             "the policies never left HOLD on these bars: nothing was ordered; --set "
             "cascade.sample=[strategic,tactical] samples their actions instead of the likeliest"

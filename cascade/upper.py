@@ -61,6 +61,7 @@ class Upper:
         target: share of the limit; style: the tactical execution agent's choice.
         context: [CONTEXT_WIDTH], what both say, unsigned.
         longer: bars of the strategic length that have closed.
+        decisions: bars at whose close there was a target.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Upper:
         self._answer, self._entanglement = np.zeros(_WIDTH + 1), 0.0
         self.target, self.style, self._share = 0.0, NO_STYLE, 1.0
         self.context = np.zeros(CONTEXT_WIDTH)
-        self.longer = 0
+        self.longer = self.decisions = 0
         self._ready: dict[str, bool] = {}
         self._kept: list[Bar] = []
 
@@ -144,6 +145,7 @@ class Upper:
             self.target, self.style = float(self._strategic[-2]), NO_STYLE
         else:
             self._decide_tactical(fast, clock, account)
+        self.decisions += 1
         self.context[:_WIDTH] = self._strategic[:_WIDTH]
         self.context[_WIDTH : 2 * _WIDTH] = self._tactical
         self.context[-2:] = self._entanglement, self._share

@@ -91,6 +91,16 @@ def test_a_file_of_bars_drives_it(tmp_path: Path, artefacts: list[str]) -> None:
         run_cascade(request(tmp_path, artefacts, bars={**odd, "on_bad": "drop"}), told, False, True)
 
 
+def test_a_file_too_short_to_decide_on_says_so(tmp_path: Path, artefacts: list[str]) -> None:
+    config = CONFIGS["tactical"]
+    bars = synthetic_bars(GeneratorReference(), 60, 5.0, config.market.tick, 2, config.market.flow)
+    write_bars(bars, tmp_path / "bars.csv")
+    given = {"path": str(tmp_path / "bars.csv"), "bar_minutes": 5}
+    told, out = console()
+    run_cascade(request(tmp_path, artefacts, bars=given), told, live=False, as_json=False)
+    assert "never came to be whole" in out.getvalue()
+
+
 def test_what_is_missing_is_named(tmp_path: Path, artefacts: list[str]) -> None:
     told, _ = console()
     with pytest.raises(ArtefactError, match="no champion of any layer"):
