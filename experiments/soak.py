@@ -26,7 +26,7 @@ from cascade.audit import AuditLog, read_log
 from cascade.deadlines import LiveCaller
 from cascade.engine import Engine
 from cascade.events import Event
-from cascade.models import LAYERS, Models, load_model
+from cascade.models import LAYERS, LayerModel, Models, load_model
 from cascade.replay import replay
 from cascade.session import PaperSession, begin_clock, driving_bars
 from configs.cascade import CascadeConfig, CascadeRunConfig
@@ -174,10 +174,13 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
     found_engine.append(engine)
     session = FaultySession(engine, bars, seed)
     session.faults = faults
-    for layer in LAYERS:
-        _make_faulty(active, layer, faults, clock)
+    faulty: list[LayerModel[Any]] = []
     taken = 0
     while taken < steps and session.bar + 1 < len(bars):
+        for model in active.active.values():
+            if model not in faulty:
+                faulty.append(model)
+                _make_faulty(model, faults, clock)
         taken += session.play_bar(steps - taken)
         _check(session, found)
         if faults.now("artefact", _PER_CHANGE, "changed"):
@@ -192,10 +195,9 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
     _judge_log(log, session, found)
 
 
-def _make_faulty(models: Models, layer: str, faults: Faults, clock: SteeredClock) -> None:
-    """Let a layer's network fail now and then; an artefact that comes later is whole."""
-    model = models.active[layer]
-    whole = model.ask
+def _make_faulty(model: LayerModel[Any], faults: Faults, clock: SteeredClock) -> None:
+    """Let a layer's network fail now and then."""
+    whole, layer = model.ask, model.layer
 
     def ask() -> None:
         kind = faults.now(layer, _PER_CALL, "raises", "nan", "late")
