@@ -2,8 +2,8 @@
 
 Why segments and not sqlite: a hot record of 1.4 kB costs 3 us p50 (9 p99) of CPU as one
 `write` to a file, 16 (84) as a row of sqlite in WAL mode committed on its own, and 5 (149)
-in batches of 75, where a batch is lost with the process (`python -m experiments.bench
-cascade` prints the first two). What `write` has taken is the kernel's: it survives the
+in batches of 75, where a batch is lost with the process (5,000 records of 1,400 bytes each
+way, on one core of a shared machine). What `write` has taken is the kernel's: it survives the
 death of the process, SIGKILL too, so that every record is acknowledged at once; `sync` makes
 what was acknowledged survive a loss of power.
 
