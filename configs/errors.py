@@ -6,6 +6,7 @@
     ├── ActionError      an action outside its space, or not finite
     ├── ArtefactError    an exported policy: missing, damaged, or of other columns
     ├── RequestError     a request to the cascade, such as a book state in JSON
+    ├── AuditError       the cascade's audit log cannot be written, or is damaged
     ├── RegistryError    a name that no registry knows
     ├── SimulatorError   a capacity or state that the simulator cannot serve
     ├── TrackingError    the MLflow store
@@ -45,6 +46,10 @@ class ArtefactError(GrandmodelError):
 
 class RequestError(GrandmodelError):
     """A request to the cascade is malformed."""
+
+
+class AuditError(GrandmodelError):
+    """The audit log cannot be written or read."""
 
 
 class RegistryError(GrandmodelError):

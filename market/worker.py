@@ -76,7 +76,7 @@ def observe_step(market: Market, n: int) -> None:
 
 
 @inlined
-def _clear_last_step(parent: Any) -> None:
+def clear_last_step(parent: Any) -> None:
     parent.last_filled = 0
     parent.last_filled_passive = 0
     parent.last_slippage = 0.0
@@ -85,7 +85,7 @@ def _clear_last_step(parent: Any) -> None:
 
 
 @inlined
-def _latency(market: Market, n: int, venue: int, number: int) -> float:
+def latency_of(market: Market, n: int, venue: int, number: int) -> float:
     """Seconds until message `number` of this step reaches its venue.
 
     Keyed by step and number, so that what was sent before shifts no draw.
@@ -111,13 +111,13 @@ def _send_all(
     while index < flow.max_resting:
         if cancels[index] == 1:
             venue = desk.owned[index * OWNED_FIELDS + VENUE]
-            arrival = now + _latency(market, n, venue, index)
+            arrival = now + latency_of(market, n, venue, index)
             freed = max(freed, arrival)
             send_cancel(desk, flow, arrival, index)
         index = next_own(desk, flow, index + 1)
     for index in range(count):
         child = children[index]
-        latency = _latency(market, n, child.venue, flow.max_resting + index)
+        latency = latency_of(market, n, child.venue, flow.max_resting + index)
         sent = send(
             desk,
             flow,
@@ -146,7 +146,7 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     parent.stopped = 1
     drop_children_in_flight(desk)
     # The stop itself takes its time to reach the venues.
-    there = episode.clock + _latency(market, n, SMART, 0)
+    there = episode.clock + latency_of(market, n, SMART, 0)
     advance(desk, flow, min(there, (parent.step + 1) * rules.step_seconds))
     if parent.reduces_risk == 1:
         cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
@@ -208,6 +208,38 @@ def _score(parent: Any, episode: Any, rules: Any) -> None:
 
 
 @inlined
+def note_decision(parent: Any, action: Any, decision: Any) -> None:
+    """What the parent's record keeps of a joint action and what `decode` made of it."""
+    parent.last_asked = decision.asked
+    parent.last_children = decision.children
+    parent.last_delay = decision.delay if decision.children > 0 else 0.0
+    parent.last_urgency = decision.urgency
+    parent.last_decision = action[RISK_DECISION]
+    parent.carry = decision.carry
+    parent.predicted_quality = action[PREDICTED_QUALITY]
+    parent.urgency_correction = 2.0 * action[URGENCY_SHIFT] - 1.0
+
+
+@inlined
+def finish_step(market: Market, n: int, desk: Desk, rules: Any) -> None:
+    """Close a step whose market has run: view, forced crossing at the horizon, marks."""
+    flow, parent, episode = market.flow[0], record(desk.parent), record(desk.episode)
+    parent.step += 1
+    observe_step(market, n)
+    if parent.step == parent.horizon and parent.remaining > 0:
+        twice_mid = twice_mid_of(market.depth[n], episode.last_mid)
+        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
+    best = quote(market.depth[n], BID if parent.side > 0 else ASK)
+    summarise_resting(desk, flow, best)
+    _mark(parent, episode, rules)
+    _score(parent, episode, rules)
+    if parent.remaining == 0:
+        cancel_all_own(desk, flow)
+        drop_children_in_flight(desk)
+        parent.done = 1
+
+
+@inlined
 def work_step(
     market: Market,
     n: int,
@@ -224,7 +256,7 @@ def work_step(
     desk = desk_at(market, n)
     flow, parent, episode = market.flow[0], record(desk.parent), record(desk.episode)
     desk.tape.count[0] = 0
-    _clear_last_step(parent)
+    clear_last_step(parent)
     twice_mid = twice_mid_of(market.depth[n], episode.last_mid)
     decode(
         action,
@@ -237,14 +269,7 @@ def work_step(
         cancels,
         decision,
     )
-    parent.last_asked = decision.asked
-    parent.last_children = decision.children
-    parent.last_delay = decision.delay if decision.children > 0 else 0.0
-    parent.last_urgency = decision.urgency
-    parent.last_decision = action[RISK_DECISION]
-    parent.carry = decision.carry
-    parent.predicted_quality = action[PREDICTED_QUALITY]
-    parent.urgency_correction = 2.0 * action[URGENCY_SHIFT] - 1.0
+    note_decision(parent, action, decision)
     if decision.stop == 1:
         _stop(market, n, desk, rules, twice_mid)
     else:
@@ -252,16 +277,4 @@ def work_step(
             drop_children_in_flight(desk)
         _send_all(market, n, desk, decision.children, children, cancels, twice_mid)
     advance(desk, flow, (parent.step + 1) * rules.step_seconds)
-    parent.step += 1
-    observe_step(market, n)
-    if parent.step == parent.horizon and parent.remaining > 0:
-        twice_mid = twice_mid_of(market.depth[n], episode.last_mid)
-        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
-    best = quote(market.depth[n], BID if parent.side > 0 else ASK)
-    summarise_resting(desk, flow, best)
-    _mark(parent, episode, rules)
-    _score(parent, episode, rules)
-    if parent.remaining == 0:
-        cancel_all_own(desk, flow)
-        drop_children_in_flight(desk)
-        parent.done = 1
+    finish_step(market, n, desk, rules)

@@ -84,6 +84,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(market_app, name="market")
 data_app = typer.Typer(help="Look at data files.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+cascade_app = typer.Typer(help="Run what was trained: paper trading.", no_args_is_help=True)
+app.add_typer(cascade_app, name="cascade")
 
 _ON_BAD_KEY = "env.market.reference.bars.on_bad"
 
@@ -263,6 +265,69 @@ def decide(
         overrides=override,
     )
     run_decide(request, Console(), as_json)
+
+
+@cascade_app.command("run")
+def cascade_run(
+    models: Annotated[str, typer.Option(help="Folder of models, whose champions run.")] = "models",
+    model: Annotated[
+        list[str],
+        typer.Option("--model", metavar="LAYER=FOLDER", help="One layer's artefact; repeatable."),
+    ] = [],  # noqa: B006
+    market: Annotated[
+        str | None, typer.Option(help="Whose champions; the latest promoted by default.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Hot decisions, at most.", min=1)] = 3_000,
+    bars: Annotated[
+        Path | None, typer.Option(help="A file of bars; the built-in market without one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the session.", min=0)] = 0,
+    log: Annotated[Path | None, typer.Option(help="The audit log's folder; a dated one.")] = None,
+    config: ConfigFiles = [],  # noqa: B006
+    override: Overrides = [],  # noqa: B006
+    plain: Annotated[bool, typer.Option("--plain", help="No live view.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the cascade on paper: champions decide, simulated books fill, all of it is recorded."""
+    from rich.console import Console
+
+    from cascade.run import RunRequest, run_cascade
+    from configs.cascade import CascadeRunConfig
+    from configs.loading import load_config
+    from configs.tracking import URI_VARIABLE, TrackingConfig
+
+    told: list[str] = [f"cascade.seed={seed}"]
+    if bars is not None:
+        told.append(f"bars.path={bars}")
+    request = RunRequest(
+        models=models,
+        tracking_uri=os.environ.get(URI_VARIABLE) or TrackingConfig().uri,
+        config=load_config(CascadeRunConfig, *config, overrides=[*told, *override]),
+        layers=model,
+        market=market,
+        steps=steps,
+        log=log,
+    )
+    console = Console()
+    run_cascade(request, console, console.is_terminal and not (plain or as_json), as_json)
+
+
+@app.command()
+def replay(
+    log: Annotated[Path, typer.Argument(help="Folder of a session's audit log.")],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", metavar="LAYER=FOLDER", help="Where an artefact lies now."),
+    ] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Decide a logged session again, and say where it first differs; exit code 1 where it does."""
+    from rich.console import Console
+
+    from cascade.run import run_replay
+
+    if not run_replay(log, model, Console(), as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

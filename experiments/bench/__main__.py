@@ -13,6 +13,7 @@ from configs.errors import EXIT_CODE, ConfigError, GrandmodelError, RegistryErro
 from experiments.bench.report import Figure, report, table
 
 _DEVICE_BENCH = "mappo"
+_HOT_BENCH = "cascade"
 Bench = Callable[[], list[Figure]]
 
 
@@ -51,9 +52,20 @@ def _mappo() -> list[Figure]:
 
 
 def _cascade() -> list[Figure]:
-    from experiments.bench.cascade import figures
+    from experiments.bench import cascade, cascade_layers
 
-    return figures()
+    return [*cascade.figures(), *cascade_layers.figures()]
+
+
+def _hot_steps(name: str, steps: int) -> list[Figure]:
+    if name != _HOT_BENCH:
+        raise ConfigError(
+            f"--hot-steps {steps} with benchmark '{name}': expected '{_HOT_BENCH}', the only one "
+            "that has hot decisions; leave --hot-steps out"
+        )
+    from experiments.bench.cascade_layers import EngineSizes, figures
+
+    return figures(EngineSizes(memory_steps=steps))
 
 
 def _on_device(name: str, device: str) -> list[Figure]:
@@ -97,10 +109,15 @@ def main(arguments: Sequence[str] | None = None, benches: Mapping[str, Bench] = 
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(sorted(benches))}")
     parser.add_argument("--device", help="of mappo: an update's time there, such as cuda")
+    parser.add_argument(
+        "--hot-steps", type=int, help="of cascade: the engine alone, its memory over so many steps"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
     given = parser.parse_args(arguments)
     try:
-        if given.device is None:
+        if given.hot_steps is not None:
+            figures = _hot_steps(given.name, given.hot_steps)
+        elif given.device is None:
             figures = bench_named(given.name, benches)()
         else:
             figures = _on_device(given.name, given.device)

@@ -138,6 +138,20 @@ def test_the_json_has_the_form_of_the_design(
         assert (figure["ratio"] is None) == (figure["reference_value"] is None)
 
 
+@pytest.mark.slow
+def test_the_whole_cascade_is_timed_and_its_memory_watched() -> None:
+    from experiments.bench.cascade_layers import EngineSizes, figures
+
+    found = figures(EngineSizes(hot=40, full=1, memory_steps=100))
+    times = {figure.name: figure.value for figure in found}
+    assert list(times) == [
+        "hot_p50_us", "hot_p99_us", "warm_p50_us", "warm_p99_us", "full_p50_us", "full_p99_us",
+        "memory_growth_100_hot_mib",
+    ]  # fmt: skip
+    assert 0.0 < times["hot_p50_us"] < times["warm_p50_us"] < times["full_p99_us"]
+    assert found[0].ratio is not None and found[0].ratio > 1.0
+
+
 def test_the_book_is_compared_with_the_reference_for_equality(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,0 +1,256 @@
+"""The hot path: a step's inputs to the execution agents' row, their answer to judged orders.
+
+Two kernels with the network's call between them, on arrays that are allocated once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.events import ACTED, DECIDED, HELD, ORDER, OWNED, REFUSAL, REFUSED
+from cascade.risk import judge_child
+from configs.market import VENUE_COUNT
+from market.decode import ACTION_WIDTH, CHILD, DECISION, HOLD_CHILDREN, RISK_DECISION, decode
+from market.kernels import inlined, kernel
+from market.state import ACTIVE, LEVEL_PRICE, LEVELS_SEEN, SMART
+from market.view import EMPTY_PRICE, twice_mid_of
+from signals.execution_rows import observe
+from signals.upstream import CONTEXT_WIDTH
+
+# Why a step's inputs are refused.
+SOUND, NOT_FINITE, CONTRADICTORY, CLOCK_BACK, SILENT = range(5)
+FAULTS = ("sound", "not finite", "contradictory", "clock went back", "no venue quotes")
+
+SEEN = np.dtype(
+    [
+        ("clock", np.float64),  # of the last step, seconds of the parent; -inf before the first
+        ("silent", np.int64, VENUE_COUNT),  # steps in a row without anything new
+    ]
+)
+
+
+class Hot(NamedTuple):
+    """What one step's decision reads and writes besides the market's records."""
+
+    depth: NDArray[np.int32]  # the view, silent venues left out
+    last_depth: NDArray[np.int32]  # as it came in the step before
+    seen: NDArray[Any]  # SEEN [1]
+    children: NDArray[Any]  # CHILD [max_children]; refused ones have no quantity
+    cancels: NDArray[np.int8]  # [max_resting]
+    decision: NDArray[Any]  # DECISION [1]
+    acted: NDArray[Any]  # ACTED [1]
+    orders: NDArray[Any]  # ORDER [max_children]
+    refusals: NDArray[Any]  # REFUSAL [max_children]
+    owned: NDArray[Any]  # OWNED [max_resting], the active ones
+    cancelled: NDArray[np.int64]  # [max_resting], places of own orders to cancel
+    counts: NDArray[np.int64]  # [COUNTS]
+
+
+ORDERS, REFUSALS, OWNED_ROWS, CANCELS, UNITS_REFUSED, CROSSING = range(6)
+COUNTS = 6
+
+
+def hot_arrays(max_children: int, max_resting: int) -> Hot:
+    """Arrays of a session."""
+    shape = (VENUE_COUNT, 2, LEVELS_SEEN, 2)
+    hot = Hot(
+        depth=np.zeros(shape, np.int32),
+        last_depth=np.zeros(shape, np.int32),
+        seen=np.zeros(1, SEEN),
+        children=np.zeros(max_children, CHILD),
+        cancels=np.zeros(max_resting, np.int8),
+        decision=np.zeros(1, DECISION),
+        acted=np.zeros(1, ACTED),
+        orders=np.zeros(max_children, ORDER),
+        refusals=np.zeros(max_children, REFUSAL),
+        owned=np.zeros(max_resting, OWNED),
+        cancelled=np.zeros(max_resting, np.int64),
+        counts=np.zeros(COUNTS, np.int64),
+    )
+    forget(hot)
+    return hot
+
+
+def forget(hot: Hot) -> None:
+    """Remember nothing of the steps before: at a parent's begin, and after an interruption."""
+    hot.seen["clock"] = -np.inf
+    hot.seen["silent"] = 0
+    hot.last_depth[...] = 0
+
+
+@inlined
+def _finite(parent: Any, episode: Any, context: Any) -> bool:
+    total = parent.arrival + parent.cost + parent.shortfall + parent.slippage + parent.fees
+    total += parent.carry + parent.participation + parent.worst_shortfall + parent.quality
+    total += parent.urgency_correction + parent.last_slippage + parent.predicted_quality
+    total += episode.last_mid + episode.variance_fast + episode.variance_slow + episode.base
+    total += episode.flow_fast + episode.flow_slow + episode.volume_mean + episode.spread_mean
+    total += episode.mid_mean + episode.imbalance + episode.imbalance_last + episode.step_volume
+    for index in range(CONTEXT_WIDTH):
+        total += context[index]
+    # A sum is finite only where all its parts are, infinities of both signs included.
+    return math.isfinite(total)
+
+
+@inlined
+def _sound(parent: Any, episode: Any) -> bool:
+    """Whether the numbers can be those of a parent order in a market."""
+    whole = 0 <= parent.remaining <= parent.quantity and parent.quantity > 0
+    whole = whole and 0 <= parent.step < parent.horizon and (parent.side == 1 or parent.side == -1)
+    whole = whole and parent.resting >= 0 and parent.in_flight >= 0
+    market = episode.variance_slow >= 0.0 and episode.step_volume > 0.0
+    return bool(whole and market and episode.base + parent.arrival > 0.0)
+
+
+@inlined
+def _listen(hot: Any, depth: Any, most: int) -> int:
+    """Copy the venues that still quote anything new; how many those are."""
+    seen, heard = hot.seen[0], 0
+    for venue in range(VENUE_COUNT):
+        changed, quotes = False, False
+        for half in range(2):
+            for level in range(LEVELS_SEEN):
+                for field in range(2):
+                    value = depth[venue, half, level, field]
+                    changed = changed or value != hot.last_depth[venue, half, level, field]
+                    hot.last_depth[venue, half, level, field] = value
+                quotes = quotes or depth[venue, half, level, LEVEL_PRICE] >= 0
+        seen.silent[venue] = 0 if changed else seen.silent[venue] + 1
+        speaks = quotes and seen.silent[venue] < most
+        heard += 1 if speaks else 0
+        for half in range(2):
+            for level in range(LEVELS_SEEN):
+                for field in range(2):
+                    value = depth[venue, half, level, field]
+                    if not speaks:
+                        value = EMPTY_PRICE if field == LEVEL_PRICE else 0
+                    hot.depth[venue, half, level, field] = value
+    return heard
+
+
+@kernel
+def read_step(
+    hot: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, rules: Any,
+    silent_steps: int, row: Any,
+) -> int:  # fmt: skip
+    """Check a step's inputs and write the agents' row; SOUND, or what is wrong.
+
+    Args:
+        parent, episode: PARENT [1] and EPISODE [1].
+        depth: int32 [VENUE_COUNT, 2, LEVELS_SEEN, 2]; owned: int32 [max_resting, OWNED_FIELDS].
+        context: float64 [CONTEXT_WIDTH], signed.
+        silent_steps: after which a venue without anything new counts as silent.
+        row: float32 [row width], written.
+    """
+    counts = hot.counts
+    counts[OWNED_ROWS] = 0
+    for index in range(owned.shape[0]):
+        if owned[index, ACTIVE] == 1:
+            place = hot.owned[counts[OWNED_ROWS]]
+            place.index = index
+            for field in range(owned.shape[1]):
+                place.fields[field] = owned[index, field]
+            counts[OWNED_ROWS] += 1
+    order, market, seen = parent[0], episode[0], hot.seen[0]
+    if not _finite(order, market, context):
+        return NOT_FINITE
+    if not _sound(order, market):
+        return CONTRADICTORY
+    if not market.clock > seen.clock:
+        return CLOCK_BACK
+    seen.clock = market.clock
+    if _listen(hot, depth, silent_steps) == 0:
+        return SILENT
+    observe(order, market, hot.depth, context, rules[0], row)
+    return SOUND
+
+
+@kernel
+def decide_step(
+    hot: Any, action: Any, source: int, step: int, first_id: int, parent: Any, episode: Any,
+    owned: Any, rules: Any, limits: Any, position: int, only_reduce: bool,
+) -> None:  # fmt: skip
+    """Decode an action into orders, and let the rules judge each.
+
+    Args:
+        action: float32 [ACTION_WIDTH].
+        source: DECIDED, REPEATED, HELD or REFUSED: in the last two nothing is sent.
+        step: hot steps of the session so far.
+        first_id: number of the first child order.
+        limits: LIMITS [1].
+        position: units held when the parent began.
+        only_reduce: whether nothing may go but toward flat.
+    """
+    order, acted, counts = parent[0], hot.acted[0], hot.counts
+    decision, limit = hot.decision[0], limits[0]
+    for index in range(ACTION_WIDTH):
+        acted.action[index] = action[index]
+    for index in range(ORDERS, UNITS_REFUSED + 1):
+        if index != OWNED_ROWS:
+            counts[index] = 0
+    counts[CROSSING] = 0
+    acted.step, acted.source = step, source
+    if source >= HELD:
+        # Nothing is sent, and what rests stays: as the risk agent's DELAY, without cancels.
+        decision.children, decision.asked, decision.cancel_all, decision.stop = 0, 0, 0, 0
+        decision.delay, decision.urgency, decision.carry = 0.0, 0.0, order.carry
+        for index in range(len(hot.cancels)):
+            hot.cancels[index] = 0
+        _note(hot, False)
+        return
+    decode(
+        action, order, episode[0], hot.depth, owned, rules[0], hot.children, hot.cancels, decision
+    )
+    for index in range(len(hot.cancels)):
+        if hot.cancels[index] == 1:
+            hot.cancelled[counts[CANCELS]] = index
+            counts[CANCELS] += 1
+    mid = 0.5 * twice_mid_of(hot.depth, episode[0].last_mid)
+    done = order.filled_passive + order.filled_aggressive
+    held = position + order.side * done
+    working = order.resting + order.in_flight
+    let_through = 0
+    for index in range(decision.children):
+        child = hot.children[index]
+        reason = judge_child(child, order.side, held, working + let_through, mid, limit)
+        after = held + order.side * (working + let_through + child.quantity)
+        if reason == 0 and only_reduce and abs(after) > abs(held):
+            reason = 4
+        if reason == 0:
+            let_through += child.quantity
+            place = hot.orders[counts[ORDERS]]
+            place.id, place.child = first_id + index, child
+            counts[ORDERS] += 1
+        else:
+            refusal = hot.refusals[counts[REFUSALS]]
+            refusal.order.id, refusal.order.child = first_id + index, child
+            refusal.reason = reason
+            counts[REFUSALS] += 1
+            counts[UNITS_REFUSED] += child.quantity
+            child.quantity = 0
+    after = held + order.side * order.remaining
+    complete = abs(after) <= limit.position or abs(after) <= abs(held)
+    complete = complete and not (only_reduce and abs(after) > abs(held))
+    _note(hot, complete)
+
+
+@inlined
+def _note(hot: Any, complete: bool) -> None:
+    acted, decision = hot.acted[0], hot.decision[0]
+    acted.children, acted.asked = decision.children, decision.asked
+    acted.refused, acted.stop = hot.counts[UNITS_REFUSED], decision.stop
+    acted.complete, acted.carry = 1 if complete else 0, decision.carry
+
+
+def hold_action() -> NDArray[np.float32]:
+    """The joint action that stands for nothing to be done, float32 [ACTION_WIDTH]."""
+    action = np.full(ACTION_WIDTH, 0.5, np.float32)
+    action[RISK_DECISION] = HOLD_CHILDREN
+    return action
+
+
+__all__ = ["DECIDED", "HELD", "REFUSED", "SMART", "Hot", "decide_step", "hot_arrays", "read_step"]

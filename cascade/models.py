@@ -1,0 +1,239 @@
+"""The artefacts of a running cascade: loaded, changed between two steps, rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.artefact import POLICY, REGIME_MODEL_FILE, Manifest, load_artefact
+from cascade.graphs import ACTIONS, INFORMATION, PROBABILITIES, ROWS, UNCERTAINTY
+from cascade.policy import OnnxPolicy
+from configs.barwise import LayerConfig
+from configs.errors import ArtefactError, ConfigError
+from configs.execution import ExecutionConfig
+from configs.loading import load_config
+from configs.strategic import StrategicConfig
+from configs.tactical import TacticalConfig
+from signals.execution import EXECUTION
+from signals.layout import LayerLayout
+from signals.regime import RegimeModel
+from signals.strategic import STRATEGIC
+from signals.tactical import TACTICAL
+
+C = TypeVar("C", StrategicConfig, TacticalConfig, ExecutionConfig)
+_Kind = type[StrategicConfig] | type[TacticalConfig] | type[ExecutionConfig]
+
+LAYERS: Mapping[str, tuple[LayerLayout, _Kind]] = {
+    STRATEGIC.layer: (STRATEGIC, StrategicConfig),
+    TACTICAL.layer: (TACTICAL, TacticalConfig),
+    EXECUTION.layer: (EXECUTION, ExecutionConfig),
+}
+
+
+def action_bounds(layout: LayerLayout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest joint action, float32 [action width] each."""
+    low = np.zeros(layout.action_width, np.float32)
+    high = np.ones(layout.action_width, np.float32)
+    for index, agent in enumerate(layout.agents):
+        if agent.kind == "discrete":
+            high[layout.action_slice(index)] = len(agent.components) - 1
+    return low, high
+
+
+class LayerModel(Generic[C]):
+    """One layer's artefact, ready to decide: its policy bound to arrays of its own.
+
+    Attributes:
+        row: float32 [row width], to be filled before `decide`.
+        actions, probabilities: float32 [width], what `decide` leaves.
+        ask: runs the network once; to be replaced where faults are injected.
+        information: of a strategic artefact with dropout, mutual information of each agent's
+            choice and the masks, nats; None otherwise.
+        digest: SHA-256 of the network.
+        regimes: of a strategic artefact, the model of its regime columns.
+    """
+
+    def __init__(self, layer: str, folder: Path, kind: type[C]) -> None:
+        layout, _ = LAYERS[layer]
+        artefact = load_artefact(folder, layout)
+        self.layer, self.folder, self.layout = layer, Path(folder), layout
+        self.manifest: Manifest = artefact.manifest
+        self.digest = artefact.manifest.onnx_sha256
+        self.config: C = environment_config(artefact.manifest, folder, kind)
+        self.policy = OnnxPolicy(artefact)
+        # The strategic layer's graph of masks gives the decision and how sure it is at once.
+        doubts = layer == STRATEGIC.layer and self.policy.doubts
+        bound = self.policy.bound(UNCERTAINTY if doubts else POLICY)
+        self.information = bound.outputs[INFORMATION][0] if doubts else None
+        self.row = bound.inputs[ROWS][0]
+        self.actions = bound.outputs[ACTIONS][0]
+        self.probabilities = bound.outputs[PROBABILITIES][0]
+        self._run = bound.run
+        self._low, self._high = action_bounds(layout)
+        self.regimes = None
+        if layer == STRATEGIC.layer:
+            if REGIME_MODEL_FILE not in artefact.manifest.files:
+                raise ArtefactError(
+                    f"{folder} has no {REGIME_MODEL_FILE} by its manifest, which its rows are "
+                    "computed with; export it again with `grandmodel train strategic`"
+                )
+            self.regimes = RegimeModel.load(Path(folder) / REGIME_MODEL_FILE)
+        self.ask: Callable[[], None] = self._ask
+        self.decide()  # the first run allocates
+
+    def decide(self) -> None:
+        """Ask, whatever stands in for it."""
+        self.ask()
+
+    def _ask(self) -> None:
+        """Decide on `row`.
+
+        Raises:
+            ArtefactError: the answer is not finite, or lies outside the layer's actions.
+        """
+        self._run()
+        # A comparison with NaN is false.
+        inside = (self.actions >= self._low) & (self.actions <= self._high)
+        if not inside.all() or not np.isfinite(self.probabilities).all():
+            raise ArtefactError(
+                f"{self.folder} answered {self.actions.tolist()}, expected finite actions within "
+                "their space; export it again"
+            )
+
+
+def environment_config(manifest: Manifest, folder: Path, kind: type[C]) -> C:
+    """The environment that an artefact was trained in.
+
+    Raises:
+        ArtefactError: the manifest's configuration is not one of this version.
+    """
+    trained = manifest.config.get("env")
+    if not isinstance(trained, dict):
+        raise ArtefactError(f"{folder}: the manifest's config has no 'env'; export it again")
+    try:
+        return load_config(kind, trained)
+    except ConfigError as error:
+        raise ArtefactError(
+            f"{folder}: the manifest's config is not one of this version ({error}); export it again"
+        ) from error
+
+
+def load_model(layer: str, folder: Path) -> LayerModel[Any]:
+    """A layer's artefact, verified against this version's columns and run once.
+
+    Raises:
+        ArtefactError: whatever is wrong with it.
+    """
+    return LayerModel(layer, folder, LAYERS[layer][1])
+
+
+@dataclass
+class _Staged:
+    layer: str
+    future: Future[LayerModel[Any]]
+
+
+class Models:
+    """The artefacts in use by layer, the ones before them, and those being loaded.
+
+    Loading takes a tenth of a second, so it goes on in a thread of its own; the engine takes
+    what is ready between two steps.
+
+    Attributes:
+        active: by layer; a layer without an artefact is absent.
+    """
+
+    def __init__(self, active: Mapping[str, LayerModel[Any]]) -> None:
+        """Raises ArtefactError where artefacts do not fit each other, or none executes."""
+        check_together(active)
+        self.active = dict(active)
+        self._before: dict[str, LayerModel[Any]] = {}
+        self._staged: list[_Staged] = []
+        self._loader: ThreadPoolExecutor | None = None
+
+    def stage(self, layer: str, folder: Path) -> None:
+        """Begin to load another artefact of a layer."""
+        if layer not in self.active:
+            known = ", ".join(self.active)
+            raise ArtefactError(f"no layer '{layer}' runs in this cascade: expected one of {known}")
+        if self._loader is None:
+            self._loader = ThreadPoolExecutor(1, "artefacts")
+        self._staged.append(_Staged(layer, self._loader.submit(load_model, layer, folder)))
+
+    @property
+    def staged(self) -> bool:
+        """Whether something is being loaded, or ready to be taken."""
+        return bool(self._staged)
+
+    def ready(self) -> tuple[str, LayerModel[Any] | ArtefactError] | None:
+        """A staged artefact that has loaded, or what is wrong with it; None where there is none."""
+        if not self._staged or not self._staged[0].future.done():
+            return None
+        staged = self._staged.pop(0)
+        try:
+            model = staged.future.result()
+            check_together({**self.active, staged.layer: model})
+        except ArtefactError as error:
+            return staged.layer, error
+        return staged.layer, model
+
+    def take(self, model: LayerModel[Any]) -> None:
+        """Decide by `model` from now on; the one before it is kept for `rollback`."""
+        self._before[model.layer] = self.active[model.layer]
+        self.active[model.layer] = model
+
+    def rollback(self, layer: str) -> LayerModel[Any]:
+        """The artefact that `layer` decided by before the present one; `take` it to return.
+
+        Raises:
+            ArtefactError: there is none.
+        """
+        if layer not in self._before:
+            raise ArtefactError(
+                f"layer '{layer}' has had one artefact since this cascade began: there is none to "
+                "go back to"
+            )
+        return self._before[layer]
+
+    def close(self) -> None:
+        """End the loading thread."""
+        if self._loader is not None:
+            self._loader.shutdown(wait=True, cancel_futures=True)
+
+
+def check_together(active: Mapping[str, LayerModel[Any]]) -> None:
+    """Raise ArtefactError where the artefacts cannot run under each other."""
+    execution = active.get(EXECUTION.layer)
+    if execution is None:
+        raise ArtefactError(
+            "no artefact of the execution layer: nothing could work an order; train one "
+            "(`grandmodel train execution`) or name it"
+        )
+    if not {STRATEGIC.layer, TACTICAL.layer} & set(active):
+        raise ArtefactError(
+            "neither a strategic nor a tactical artefact: nothing would decide what to hold; train "
+            "one (`grandmodel train tactical`) or name it"
+        )
+    ticks = {layer: model.config.market.tick for layer, model in active.items()}
+    if len(set(ticks.values())) > 1:
+        raise ArtefactError(f"artefacts of different ticks {ticks}: expected one instrument's")
+    strategic, tactical = active.get(STRATEGIC.layer), active.get(TACTICAL.layer)
+    if strategic is not None and tactical is not None:
+        above, below = bar_minutes(strategic), bar_minutes(tactical)
+        if above % below:
+            raise ArtefactError(
+                f"strategic bars of {above:g} min and tactical ones of {below:g}: expected a whole "
+                "multiple"
+            )
+
+
+def bar_minutes(model: LayerModel[Any]) -> float:
+    """The length of a layer's bars."""
+    config: LayerConfig = model.config
+    return config.bar_minutes

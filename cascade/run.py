@@ -1,0 +1,246 @@
+"""The bodies of `grandmodel cascade run` and `grandmodel replay`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from cascade.audit import AuditLog
+from cascade.deadlines import LiveCaller, SystemClock
+from cascade.engine import Engine
+from cascade.models import LAYERS, Models, load_model
+from cascade.registry import CHAMPION, resolve
+from cascade.replay import Replayed, replay
+from cascade.session import PaperSession, begin_clock, driving_bars
+from cascade.terminal import picture
+from configs.cascade import CascadeRunConfig
+from configs.errors import ArtefactError, AuditError, ConfigError
+
+_LOGS = Path("audit")
+_SECONDS_SEEN = 0.25  # between two pictures of the terminal
+_ENDS = ("filled", "cancelled", "rejected", "open")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What `grandmodel cascade run` was asked.
+
+    Attributes:
+        models: a folder of models, whose champions run; or one artefact a layer in `layers`.
+        layers: artefacts by layer, LAYER=FOLDER or LAYER=models:/NAME@ALIAS; before `models`.
+        market: whose champions, of a folder of models; None takes the latest promoted.
+        tracking_uri: the store of `models:/` references.
+        steps: hot decisions, at most.
+        log: the audit log's folder; a dated one where None.
+    """
+
+    models: str
+    tracking_uri: str
+    config: CascadeRunConfig
+    layers: Sequence[str] = ()
+    market: str | None = None
+    steps: int = 3_000
+    log: Path | None = None
+
+
+def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool) -> None:
+    """Run a cascade on paper, with a live view, and print what it came to.
+
+    Raises:
+        GrandmodelError: whatever is wrong with artefacts, bars, log or settings.
+    """
+    with ExitStack() as stack:
+        cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grandmodel-")))
+        models = found_models(request, cache)
+        bars = driving_bars(models, request.config)
+        folder = request.log or _LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        told = request.config.cascade
+        log = AuditLog(folder, told.audit)
+        stack.callback(log.close)
+        caller = LiveCaller(told.deadline, SystemClock())
+        engine = Engine(models, told, log, caller, begin_clock(bars))
+        session = PaperSession(engine, bars, told.seed)
+        if live:
+            view = stack.enter_context(
+                Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+            )
+            session.watch(_Seen(view))
+        taken = session.run(request.steps)
+        engine.end()
+    if as_json:
+        console.print_json(json.dumps(concluded(session, taken, folder)), highlight=False)
+        return
+    print_conclusion(session, taken, folder, console)
+
+
+class _Seen:
+    """Draws a session, a few times a second at most."""
+
+    def __init__(self, view: Live) -> None:
+        self._view, self._next = view, 0.0
+
+    def __call__(self, session: PaperSession) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SECONDS_SEEN
+            self._view.update(picture(session), refresh=True)
+
+
+def found_models(request: RunRequest, cache: Path) -> Models:
+    """The artefacts that a request names, loaded; a layer without one is left out.
+
+    Raises:
+        ArtefactError, ConfigError: none is there, or one of them is wrong.
+    """
+    named = parse_layers(request.layers)
+    active = {}
+    for layer in LAYERS:
+        if layer in named:
+            source, market = named[layer], None
+        elif has_champion(Path(request.models), layer, request.market):
+            source, market = request.models, request.market
+        else:
+            continue
+        folder = resolve(
+            source, layer, market=market, tracking_uri=request.tracking_uri, cache=cache / layer
+        )
+        active[layer] = load_model(layer, folder)
+    if not active:
+        raise ArtefactError(
+            f"no champion of any layer under {request.models}: train them (`grandmodel train "
+            "cascade`), or name artefacts with --model LAYER=FOLDER"
+        )
+    return Models(active)
+
+
+def has_champion(models: Path, layer: str, market: str | None) -> bool:
+    """Whether a folder of models holds a champion of a layer."""
+    root = models / layer
+    return ((root / market if market is not None else root) / CHAMPION).exists()
+
+
+def parse_layers(given: Sequence[str]) -> dict[str, str]:
+    """LAYER=PLACE options by layer.
+
+    Raises:
+        ConfigError: one is no such text, or names no layer.
+    """
+    found = {}
+    for text in given:
+        layer, equals, place = text.partition("=")
+        if not equals or not place or layer not in LAYERS:
+            raise ConfigError(
+                f"--model {text}: expected LAYER=FOLDER with LAYER one of {', '.join(LAYERS)}"
+            )
+        found[layer] = place
+    return found
+
+
+def concluded(session: PaperSession, taken: int, folder: Path) -> dict[str, object]:
+    """What a session came to, as plain data."""
+    p50, p99 = session.latencies.percentiles(50, 99)
+    return {
+        "steps": taken,
+        "bars": session.bar,
+        "trades": session.trades,
+        "position": int(session.account["position"][0]),
+        "result": session.result,
+        "tally": session.tally,
+        "latency_p50_us": p50,
+        "latency_p99_us": p99,
+        "degraded": sorted(session.engine.degraded),
+        "alarms": list(session.engine.alarms),
+        "log": str(folder),
+        "records": session.engine.sink.acknowledge() + 1,
+    }
+
+
+def print_conclusion(session: PaperSession, taken: int, folder: Path, console: Console) -> None:
+    """Print what a session came to, for people."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    console.print(accounts_table(session.tally))
+    held = session.account[0]
+    say(
+        f"{taken} hot decisions over {session.bar} bars, {session.trades} parent orders; position "
+        f"{int(held['position'])} of {int(held['limit'])}, result {session.result:+.2f}, worst "
+        f"drawdown {100 * float(held['worst_drawdown']):.2f}%"
+    )
+    if not session.engine.upper.decisions:
+        say(
+            "the layers' windows never came to be whole, so that nothing was decided: give more "
+            "bars (--set generated_bars=8000, or a longer file)"
+        )
+    elif not taken:
+        say(
+            "the policies never left HOLD on these bars: nothing was ordered; --set "
+            "cascade.sample=[strategic,tactical] samples their actions instead of the likeliest"
+        )
+    p50, p99 = session.latencies.percentiles(50, 99)
+    say(f"hot decision, wall time: {p50:.0f} us in the middle, {p99:.0f} us p99")
+    for alarm in session.engine.alarms:
+        say(f"alarm: {alarm}")
+    say(f"audit log {folder}; again to the bit: grandmodel replay {folder}")
+
+
+def accounts_table(tally: Mapping[str, int]) -> Table:
+    """Orders and units by what became of them; the sums must be what was sent."""
+    table = Table(title="sent = filled + cancelled + rejected + open", title_justify="left")
+    table.add_column("")
+    for header in ("sent", *_ENDS, "accounted for"):
+        table.add_column(header, justify="right")
+    for what in ("orders", "units"):
+        sent = tally[f"{what}_sent"]
+        ends = [tally[f"{what}_{how}"] for how in _ENDS]
+        verdict = "yes" if sum(ends) == sent else f"NO: {sum(ends)}"
+        table.add_row(what, str(sent), *map(str, ends), verdict)
+    return table
+
+
+def run_replay(folder: Path, layers: Sequence[str], console: Console, as_json: bool) -> bool:
+    """Replay a log and print whether every decision came again; whether it did.
+
+    Raises:
+        GrandmodelError: the log or an artefact of it cannot be read.
+    """
+    if not folder.is_dir():
+        raise AuditError(f"{folder}: no such folder; name the folder of an audit log")
+    places = {layer: Path(place) for layer, place in parse_layers(layers).items()}
+    found = replay(folder, places)
+    if as_json:
+        console.print_json(json.dumps(_plain(found)), highlight=False)
+    else:
+        verdict = "every decision came again to the bit"
+        if found.difference is not None:
+            verdict = f"DIFFERS at {found.difference}"
+        console.print(
+            f"{found.records} records, {found.decisions} decisions ({found.steps} hot): {verdict}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    return found.difference is None
+
+
+def _plain(found: Replayed) -> dict[str, object]:
+    difference = found.difference
+    return {
+        "records": found.records,
+        "decisions": found.decisions,
+        "hot_decisions": found.steps,
+        "equal": difference is None,
+        "first_difference": None
+        if difference is None
+        else {"record": difference.number, "clock": difference.clock, "what": difference.what},
+    }

@@ -1,0 +1,120 @@
+"""`grandmodel cascade run` and `grandmodel replay`, as people and machines see them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cascade.run import RunRequest, accounts_table, run_cascade, run_replay
+from configs.cascade import CascadeRunConfig
+from configs.errors import ArtefactError, AuditError, ConfigError
+from configs.loading import load_config
+from configs.market import GeneratorReference
+from market.synthetic import synthetic_bars
+from market.trade_bars import write_bars
+from tests.cascade.layers import CONFIGS, layer_artefact
+
+WIDE = 200
+
+
+def console(terminal: bool = False) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=WIDE, force_terminal=terminal, color_system=None), out
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("artefacts")
+    return [
+        f"{layer}={layer_artefact(folder / layer, layer, seed=1)}"
+        for layer in ("tactical", "execution")
+    ]
+
+
+def request(tmp_path: Path, artefacts: list[str], **changed: Any) -> RunRequest:
+    config = load_config(CascadeRunConfig, {"generated_bars": 2000, **changed})
+    return RunRequest(
+        models=str(tmp_path / "none"),
+        tracking_uri="sqlite:///none",
+        config=config,
+        layers=artefacts,
+        steps=40,
+        log=tmp_path / "log",
+    )
+
+
+def test_a_run_concludes_and_its_log_replays(tmp_path: Path, artefacts: list[str]) -> None:
+    told, out = console()
+    run_cascade(request(tmp_path, artefacts), told, live=False, as_json=True)
+    found = json.loads(out.getvalue())
+    assert found["steps"] == 40
+    tally = found["tally"]
+    ends = ("filled", "cancelled", "rejected", "open")
+    assert tally["orders_sent"] == sum(tally[f"orders_{how}"] for how in ends) > 0
+    told, out = console()
+    assert run_replay(tmp_path / "log", [], told, as_json=True)
+    replayed = json.loads(out.getvalue())
+    assert replayed["equal"]
+    assert replayed["hot_decisions"] == 40
+    assert replayed["records"] == found["records"]
+
+
+def test_the_live_view_shows_what_goes_on(tmp_path: Path, artefacts: list[str]) -> None:
+    told, out = console(terminal=True)
+    run_cascade(request(tmp_path, artefacts), told, live=True, as_json=False)
+    text = out.getvalue()
+    for word in ("position", "result", "drawdown", "latency", "tactical", "execution", "no alarms"):
+        assert word in text
+    assert "sent = filled + cancelled + rejected + open" in text
+    assert "NO:" not in text
+    assert "grandmodel replay" in text
+
+
+def test_a_file_of_bars_drives_it(tmp_path: Path, artefacts: list[str]) -> None:
+    config = CONFIGS["tactical"]
+    bars = synthetic_bars(
+        GeneratorReference(), 120, 30.0, config.market.tick, 2, config.market.flow
+    )
+    write_bars(bars, tmp_path / "bars.csv")
+    told, out = console()
+    given = {"path": str(tmp_path / "bars.csv"), "bar_minutes": 30}
+    run_cascade(request(tmp_path, artefacts, bars=given), told, live=False, as_json=True)
+    assert json.loads(out.getvalue())["steps"] == 40
+    odd = {**given, "bar_minutes": 7}
+    with pytest.raises(ConfigError, match="whole multiple"):
+        run_cascade(request(tmp_path, artefacts, bars={**odd, "on_bad": "drop"}), told, False, True)
+
+
+def test_a_file_too_short_to_decide_on_says_so(tmp_path: Path, artefacts: list[str]) -> None:
+    config = CONFIGS["tactical"]
+    bars = synthetic_bars(GeneratorReference(), 60, 5.0, config.market.tick, 2, config.market.flow)
+    write_bars(bars, tmp_path / "bars.csv")
+    given = {"path": str(tmp_path / "bars.csv"), "bar_minutes": 5}
+    told, out = console()
+    run_cascade(request(tmp_path, artefacts, bars=given), told, live=False, as_json=False)
+    assert "never came to be whole" in out.getvalue()
+
+
+def test_what_is_missing_is_named(tmp_path: Path, artefacts: list[str]) -> None:
+    told, _ = console()
+    with pytest.raises(ArtefactError, match="no champion of any layer"):
+        run_cascade(request(tmp_path, []), told, False, True)
+    with pytest.raises(ConfigError, match="expected LAYER=FOLDER"):
+        run_cascade(request(tmp_path, ["execution"]), told, False, True)
+    with pytest.raises(AuditError, match="no such folder"):
+        run_replay(tmp_path / "nowhere", [], told, False)
+
+
+def test_orders_that_do_not_add_up_are_shown() -> None:
+    names = ("sent", "filled", "cancelled", "rejected", "open")
+    tally = {f"{what}_{name}": 1 for what in ("orders", "units") for name in names}
+    told, out = console()
+    told.print(accounts_table(tally))
+    assert "NO: 4" in out.getvalue()
+    assert np.all([name in out.getvalue() for name in names])
