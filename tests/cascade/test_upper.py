@@ -19,6 +19,7 @@ from signals.superposition import DIRECTIONS
 from tests.cascade.test_engine import Run
 
 _CONFIDENCE = SAID.index("confidence")
+_ROUNDING = 1e-9
 
 
 def _tempered(run: Run, layer: str, temperature: float) -> Any:
@@ -58,7 +59,7 @@ def test_what_layers_say_is_what_training_says(tmp_path: Path, temperature: floa
             upper_row[None], told.actions, told.probabilities, slow.rules, temperature
         )
         np.testing.assert_array_equal(upper._answer, said[0])
-        tempers += said[0, _CONFIDENCE] != said[0, : len(DIRECTIONS)].max()
+        tempers += abs(said[0, _CONFIDENCE] - said[0, : len(DIRECTIONS)].max()) > _ROUNDING
         upper._strategic[:-1] = upper._answer
         below.row[:] = row
         upper._ask_tactical()
