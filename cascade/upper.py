@@ -223,10 +223,6 @@ class Upper:
             target=self.target,
             closing=closing,
         )
-        use = fast.risk_use(account)
-        self._sink.tell(Event.VAR_UPDATE, clock, use=use, sigma=fast.sigma)
-        if use > 1.0:
-            self._sink.tell(Event.RISK_BREACH, clock, use=use, position=position)
 
     def _actions(self, layer: str, source: int) -> list[float] | None:
         if source != DECIDED:
