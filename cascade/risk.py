@@ -72,6 +72,7 @@ class Guard:
     Attributes:
         gate: the account, limits and memory of the rules.
         tick: currency.
+        volume: float64 [1], units that the market is expected to trade in a bar.
         side: of the parent order that is worked.
         watched: what the last watch found (`market.risk.ledger.WATCHES`).
     """
@@ -90,7 +91,7 @@ class Guard:
         limits = config.limits.model_copy(update={"position_units": most})
         config = config.model_copy(update={"limits": limits})
         self.tick, self.side, self.watched = tick, BUY, QUIET
-        self._volume, self._bar_ns, self._last = np.array([volume]), bar_ns, (0, math.nan)
+        self.volume, self._bar_ns, self._last = np.array([volume]), bar_ns, (0, math.nan)
         self._price = np.zeros(1)
         self.gate = RiskGate(config, float(account["initial"][0]) * tick)
         self._order, self._verdict = np.zeros(1, ORDER), np.zeros(1, VERDICT)
@@ -107,7 +108,7 @@ class Guard:
         """
         gate, (last, close) = self.gate, self._last
         follows = clock - last == self._bar_ns
-        gate.begin_bar(self._volume, [bar.close / close - 1.0] if follows else None)
+        gate.begin_bar(self.volume, [bar.close / close - 1.0] if follows else None)
         self._last = clock, bar.close
         gate.reconcile(
             _ONE, int(account["position"][0]), float(account["cash"][0]) * self.tick,
