@@ -82,9 +82,10 @@ class RiskGate:
             raise RequestError(
                 f"risk gate: volumes have shape {expected.shape}, expected {(self.count,)}"
             )
-        begin_bar(self.account, expected, self.covariance.of_a_day())
-        if returns is not None:
-            self.covariance.add(returns)
+        try:
+            if returns is not None:
+                self.covariance.add(returns)
+        finally:
             begin_bar(self.account, expected, self.covariance.of_a_day())
 
     def mark(self, time: float, prices: NDArray[np.float64]) -> int:
