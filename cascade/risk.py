@@ -94,10 +94,13 @@ class Guard:
         self.volume, self._bar_ns, self._last = np.array([volume]), bar_ns, (0, math.nan)
         self._price = np.zeros(1)
         self.gate = RiskGate(config, float(account["initial"][0]) * tick)
+        self._most_use = config.var.reduce_use
         self._order, self._verdict = np.zeros(1, ORDER), np.zeros(1, VERDICT)
         # As bytes: numpy copies records field by field.
         self._mine = tuple(kept.view(np.uint8) for kept in (self.gate.account, self.gate.state))
         self._kept = tuple(kept.copy() for kept in self._mine)
+        # Views of single fields: looking them up by name costs more than reading them.
+        self._use, self._stops = self.gate.account["use"], self.gate.state["stopped"]
         self._told = self._kept_told = (QUIET, False, False)
 
     def bar(self, bar: Bar, clock: int, account: NDArray[Any]) -> None:
@@ -120,7 +123,7 @@ class Guard:
     @property
     def stopped(self) -> bool:
         """Whether an emergency stop holds."""
-        return bool(self.gate.state["stopped"][0])
+        return bool(self._stops[0])
 
     def bounded(self, wanted: int) -> int:
         """A wish of signed units, such that the position ends within what breakers leave of it."""
@@ -179,7 +182,7 @@ class Guard:
 
     @property
     def _over(self) -> bool:
-        return bool(self.gate.account["use"][0] > self.gate.config.var.reduce_use)
+        return bool(self._use[0] > self._most_use)
 
     def stop(self) -> None:
         """A person's stop: nothing goes but toward flat, until one lets go."""
