@@ -187,16 +187,13 @@ class Upper:
         assert fast is not None
         self._voices.asks[TACTICAL]()
         rows, actions = model.row[None], self._voices.answers[TACTICAL][None]
-        policy, above, rules = model.policy, self._strategic[None], fast.rules
-
-        def ask(asked: NDArray[np.float32]) -> NDArray[np.float32]:
-            return policy.decide(asked).probabilities
-
-        told = rows, actions, model.probabilities[None], rules
-        self._answer[:] = tactical_said(*told, policy.temperature)[0]
+        above, rules, temperature = self._strategic[None], fast.rules, model.policy.temperature
+        p = model.probabilities[None]
+        self._answer[:] = tactical_said(rows, actions, p, rules, temperature)[0]
         # As in training: by the confidence that the layer above states, its temperature included.
         sure = above[:, _CONFIDENCE]
-        bound = strategic_tactical_entanglement(ask, above[:, : len(DIRECTIONS)], sure, rows, rules)
+        strategic = above[:, : len(DIRECTIONS)]
+        bound = strategic_tactical_entanglement(model.given, strategic, sure, rows, rules)
         self._entanglement = float(bound[0])
 
     def _decide_tactical(self, fast: FastSide, clock: int, account: NDArray[Any]) -> None:
