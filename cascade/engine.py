@@ -25,15 +25,17 @@ from cascade.events import DECIDED, HELD, ORDER, REFUSED, REPEATED, Event
 from cascade.health import Health, Sink
 from cascade.hot import FAULTS, SOUND, decide_step, forget, hold_action, hot_arrays, read_step
 from cascade.models import LayerModel, Models
-from cascade.risk import Reason, judge_parent, limits_of
+from cascade.risk import Guard
 from cascade.rows import allowed_at
 from cascade.upper import STRATEGIC, TACTICAL, Upper
 from cascade.voices import Voices
+from configs.barwise import LayerConfig
 from configs.cascade import CascadeConfig
 from configs.errors import ArtefactError, AuditError, DataError
 from configs.execution import ExecutionConfig
 from configs.market import VENUE_COUNT
 from market.decode import CHILD, execution_rules
+from market.orders.layout import BUY, SELL
 from market.state import AGGRESSIVE, SMART
 from market.working import WAIT
 from signals.bars.clock import NS_PER_MINUTE
@@ -67,6 +69,7 @@ class Engine:
         hot: arrays of the step decided last; its children, cancels and decision are to be sent.
         upper: the layers above execution.
         health: how calls and inputs fare.
+        guard: the rules that every order passes; None before the first good bar.
         steps: hot decisions of the session.
     """
 
@@ -90,12 +93,12 @@ class Engine:
         self.hot = hot_arrays(execution.child.max_children, execution.child.max_resting)
         self._step_ns = round(execution.step_seconds * _NS)
         self._bar_ns = round(self.upper.minutes * NS_PER_MINUTE)
-        self._limits: NDArray[Any] | None = None
+        self.guard: Guard | None = None
         self._context = np.zeros(CONTEXT_WIDTH)
         self._action, self._hold = hold_action(), hold_action()
         self.steps, self._next_id, self._lost = 0, 0, 0
         self._bar, self._position, self._parent_start, self._clock = -1, 0, 0, clock
-        self._only_reduce = self._stopped = False
+        self._base, self._stopped = 0.0, False
         self._wanted_rollback: list[str] = []
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
@@ -221,6 +224,7 @@ class Engine:
         self._bar, self._position = number, int(account["position"][0])
         plan = Plan(clock, 0)
         if self._feed(bar, arrived, clock):
+            self._watch_account(bar, clock, account)
             plan = self._decide_bar(clock, account, recording)
         try:
             self.sink.acknowledge()
@@ -253,54 +257,81 @@ class Engine:
         self.health.recover(_BARS, clock)
         return True
 
-    def _decide_bar(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
-        """The tactical decision and the parent order that it comes to."""
-        self._limits = limits_of(self.config.limits, int(account["limit"][0]))
-        if not self.upper.decide(clock, account):
-            return Plan(clock, 0)
-        return self._order(clock, account, recording)
+    def _watch_account(self, bar: Bar, clock: int, account: NDArray[Any]) -> None:
+        """Have the rules take over the account that was marked at the bar's close."""
+        if self.guard is None:
+            self.guard = self._opened(account)
+            if self._stopped:
+                self.guard.stop()
+        self.guard.bar(bar, clock, account)
+        self.sink.tell(Event.VAR_UPDATE, clock, **self.guard.described())
+        self._tell_watch(clock)
 
-    def _order(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
-        """From the target to a parent order that the rules let through."""
-        limit = int(account["limit"][0])
-        upper, held = self.upper, self._position / limit
-        target = upper.target
+    def _opened(self, account: NDArray[Any]) -> Guard:
+        """The rules over an account that begins, by the layer whose account is traded."""
+        model = self.models.active.get(TACTICAL) or self.models.active[STRATEGIC]
+        config: LayerConfig = model.config
+        # The limit is a share of the usual volume of the layer's bar.
+        usual = int(account["limit"][0]) / config.account.limit_participation
+        volume = usual * self.upper.minutes / config.bar_minutes
+        return Guard(self.config.risk, account, config.market.tick, volume, self._bar_ns)
+
+    def _tell_watch(self, clock: int) -> None:
+        """RISK_BREACH where limits bind otherwise than before, EMERGENCY_STOP where rules stop."""
+        assert self.guard is not None
+        changed, stopped = self.guard.news()
+        if changed and self.guard.breached:
+            self.sink.tell(Event.RISK_BREACH, clock, **self.guard.described())
+        if stopped:
+            self.sink.tell(Event.EMERGENCY_STOP, clock, by="risk", reason="value at risk")
+            self.health.alarm("emergency stop by the rules: value at risk is beyond stop_use")
+
+    def _decide_bar(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
+        """The tactical decision and the parent order that it comes to, breakers' cuts included."""
+        assert self.guard is not None
+        decided = self.upper.decide(clock, account)
+        wanted = self.guard.bounded(self._wanted(account) if decided else 0)
+        return self._order(wanted, clock, recording) if wanted else Plan(clock, 0)
+
+    def _wanted(self, account: NDArray[Any]) -> int:
+        """Signed units from the position to the target."""
+        limit, upper = int(account["limit"][0]), self.upper
+        target, held = upper.target, self._position / limit
         if self.health.holding & {STRATEGIC, TACTICAL}:
             # Toward the little that risk allocates, never away from flat.
             most = min(abs(held), self.config.fallback.risk_share)
             target = min(max(held, -most), most)
         elif upper.style == WAIT:
-            return Plan(clock, 0)
+            return 0
         if upper.fast is not None:
             allowed = float(allowed_at(account, upper.fast.limits, False))
             target = min(max(target, -allowed), allowed)
-        halted = bool(account["halted"][0]) or self._stopped
-        wanted = round(target * limit) - self._position
-        if halted:
-            wanted = -self._position
-        if not wanted:
-            return Plan(clock, 0)
-        assert self._limits is not None
-        signed, reason = judge_parent(wanted, self._position, self._limits, halted)
+        return round(target * limit) - self._position
+
+    def _order(self, wanted: int, clock: int, recording: bool) -> Plan:
+        """What the rules let through of an order of `wanted` signed units."""
+        assert self.guard is not None
+        signed, why = self.guard.parent(wanted, clock)
+        self._tell_watch(clock)
         if not recording:
-            signed, why = 0, _AUDIT
-        else:
-            why = reason.name
-        if reason != Reason.NONE or not recording:
-            self.sink.tell(Event.TRADE_REJECTED, clock, wanted=wanted, allowed=signed, reason=why)
+            signed, why = 0, {"reason": _AUDIT}
+        if why is not None:
+            self.sink.tell(Event.TRADE_REJECTED, clock, wanted=wanted, allowed=signed, **why)
         if not signed:
             return Plan(clock, 0)
-        after = self._position + signed
-        reduces = abs(after) < abs(self._position)
-        self._only_reduce = halted
+        reduces = abs(self._position + signed) < abs(self._position)
         self.sink.tell(
-            Event.TRADE_QUALIFIED, clock, signed=signed, target=target, reduces_risk=reduces
-        )
+            Event.TRADE_QUALIFIED, clock, signed=signed, target=self.upper.target,
+            reduces_risk=reduces,
+        )  # fmt: skip
         return Plan(clock, signed, reduces)
 
     def begin_parent(self, plan: Plan) -> None:
         """Make ready for the steps of a parent order."""
-        sign_context(self.upper.context, 1 if plan.signed > 0 else -1, self._context)
+        side = BUY if plan.signed > 0 else SELL
+        sign_context(self.upper.context, side, self._context)
+        if self.guard is not None:
+            self.guard.side = side
         self._parent_start = plan.start
         forget(self.hot)
         self.health.forget(_EXECUTION)
@@ -315,13 +346,14 @@ class Engine:
 
         What to send is in `hot`; its record is acknowledged. Args: see `hot.read_step`.
         """
-        sink, work, limits = self.sink, self.hot, self._limits
-        if limits is None or (self._lost and not self._record_again()):
+        sink, work, guard = self.sink, self.hot, self.guard
+        if guard is None or (self._lost and not self._record_again()):
             self._lost += self._lost > 0
             return False
         if self.models.staged or self._wanted_rollback:
             self._renew_models()
         mark, degraded = sink.mark(), self.health.degraded.copy()
+        guard.keep()
         clock = self._parent_start + int(parent["step"][0]) * self._step_ns
         fault = read_step(
             work, parent, episode, depth, owned, self._context, self.rules,
@@ -329,21 +361,26 @@ class Engine:
         )  # fmt: skip
         self._tell_tick(clock, parent, episode, depth)
         source, action = self._choose(fault, clock)
+        gate = guard.gate
         decide_step(
             work, action, source, self.steps, self._next_id, parent, episode, owned, self.rules,
-            limits, self._position, self._only_reduce,
+            gate.account, gate.limits, gate.state, guard.tick, clock / _NS,
         )  # fmt: skip
+        guard.watched = int(work.counts[hot.WATCHED])
         self._tell_acted(clock, source)
         try:
             sink.acknowledge()
         except AuditError as error:
             sink.take_back(mark)
+            guard.undo()
             self.health.degraded = degraded
             self._interrupted(error)
             return False
         self.steps += 1
         self._next_id += int(work.decision["children"][0])
-        return source < HELD
+        self._base = float(episode["base"][0])
+        # Breakers take back what rests though no layer answers.
+        return source < HELD or bool(work.decision["cancel_all"][0])
 
     def _tell_tick(self, clock: int, parent: Any, episode: Any, depth: Any) -> None:
         """NEW_TICK: in the layout of `events.TICK`, put together from the arrays as they lie."""
@@ -390,8 +427,8 @@ class Engine:
     def _tell_acted(self, clock: int, source: int) -> None:
         work, sink = self.hot, self.sink
         sink.add(Event.EXECUTE_TRADE, clock, work.acted.tobytes())
-        if source >= HELD:
-            return
+        if source != REFUSED:
+            self._tell_watch(clock)
         counts = work.counts
         orders, refusals, cancels = counts[hot.ORDERS], counts[hot.REFUSALS], counts[hot.CANCELS]
         if refusals:
@@ -447,6 +484,8 @@ class Engine:
         ):
             if len(told):
                 sink.add(event, clock, told.tobytes(), len(told))
+        if self.guard is not None:
+            self.guard.report(self._base, fills, cancelled, rejected, forced)
         self._keep_recording()
 
     def on_closed(self, **told: Any) -> None:
@@ -455,9 +494,19 @@ class Engine:
         self._keep_recording()
 
     def stop(self, reason: str) -> None:
-        """EMERGENCY_STOP by an operator: from now on nothing goes but toward flat."""
-        self._stopped = self._only_reduce = True
+        """EMERGENCY_STOP by an operator: nothing goes but toward flat, until `let_go`."""
+        self._stopped = True
+        if self.guard is not None:
+            self.guard.stop()
         self.sink.tell(Event.EMERGENCY_STOP, self._clock, by="operator", reason=reason)
+        self._keep_recording()
+
+    def let_go(self, reason: str) -> None:
+        """Lift an emergency stop, whoever stopped: an operator's decision alone."""
+        self._stopped = False
+        if self.guard is not None:
+            self.guard.let_go()
+        self.sink.tell(Event.STOP_LIFTED, self._clock, reason=reason)
         self._keep_recording()
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ from market.paper import ENDED, FILL
 from market.state import EPISODE, LEVELS_SEEN, OWNED_FIELDS, PARENT
 from signals.upstream import CONTEXT_WIDTH
 
-SCHEMA_VERSION = 1  # rises whenever a record's meaning or dtype changes
+SCHEMA_VERSION = 2  # rises whenever a record's meaning or dtype changes
 
 
 class Event(IntEnum):
@@ -53,7 +53,8 @@ class Event(IntEnum):
     ORDER_REJECTED = 40  # by a venue
     CANCEL_SENT = 41
     STEP_REPORTED = 44  # what venues say of a step: fills and ends follow
-    RULES_REFUSED = 43  # child orders that the rules do not let through
+    RULES_REFUSED = 43  # child orders that the rules do not let through, or not whole
+    STOP_LIFTED = 45  # a person lets go of an emergency stop
     AUDIT_INTERRUPTED = 42  # how long nothing could be recorded, and nothing was traded
 
 
@@ -90,7 +91,15 @@ ACTED = np.dtype(
 
 # A child order, as `decode` makes it, with its number in the session.
 ORDER = np.dtype([("id", np.int64), ("child", CHILD)])
-REFUSAL = np.dtype([("order", ORDER), ("reason", np.int64)])
+REFUSAL = np.dtype(
+    [
+        ("order", ORDER),
+        ("action", np.int64),  # as `market.risk.layout.VERDICTS`
+        ("reason", np.int64),  # as `market.risk.layout.REASONS`
+        ("reasons", np.int64),  # one bit of each that spoke
+        ("allowed", np.int64),  # units
+    ]
+)
 CANCEL = np.dtype([("index", np.int64)])  # of an own resting order
 
 RECORDS: dict[Event, Any] = {

@@ -12,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.events import ACTED, DECIDED, HELD, ORDER, OWNED, REFUSAL, REFUSED
-from cascade.risk import judge_child
 from configs.market import VENUE_COUNT
 from market.decode import ACTION_WIDTH, CHILD, DECISION, HOLD_CHILDREN, RISK_DECISION, decode
 from market.kernels import inlined, kernel
+from market.orders.layout import BUY, IOC, MARKET
+from market.orders.layout import ORDER as JUDGED
+from market.risk.children import orders_of_children
+from market.risk.judge import judge, send_all
+from market.risk.layout import APPROVE, REDUCE_SIZE, VERDICT
+from market.risk.ledger import open_excess, take_mark, value_account, watch
 from market.state import ACTIVE, LEVEL_PRICE, LEVELS_SEEN, SMART
 from market.view import EMPTY_PRICE, twice_mid_of
 from signals.execution_rows import observe
@@ -45,13 +50,15 @@ class Hot(NamedTuple):
     acted: NDArray[Any]  # ACTED [1]
     orders: NDArray[Any]  # ORDER [max_children]
     refusals: NDArray[Any]  # REFUSAL [max_children]
+    judged: NDArray[Any]  # market.orders.layout.ORDER [max_children + 1]; the last would cross
+    verdicts: NDArray[Any]  # VERDICT [max_children + 1]
     owned: NDArray[Any]  # OWNED [max_resting], the active ones
     cancelled: NDArray[np.int64]  # [max_resting], places of own orders to cancel
     counts: NDArray[np.int64]  # [COUNTS]
 
 
-ORDERS, REFUSALS, OWNED_ROWS, CANCELS, UNITS_REFUSED, CROSSING = range(6)
-COUNTS = 6
+ORDERS, REFUSALS, OWNED_ROWS, CANCELS, UNITS_REFUSED, WATCHED, PASSED = range(7)
+COUNTS = 7
 
 
 def hot_arrays(max_children: int, max_resting: int) -> Hot:
@@ -67,6 +74,8 @@ def hot_arrays(max_children: int, max_resting: int) -> Hot:
         acted=np.zeros(1, ACTED),
         orders=np.zeros(max_children, ORDER),
         refusals=np.zeros(max_children, REFUSAL),
+        judged=np.zeros(max_children + 1, JUDGED),
+        verdicts=np.zeros(max_children + 1, VERDICT),
         owned=np.zeros(max_resting, OWNED),
         cancelled=np.zeros(max_resting, np.int64),
         counts=np.zeros(COUNTS, np.int64),
@@ -172,78 +181,118 @@ def read_step(
 @kernel
 def decide_step(
     hot: Any, action: Any, source: int, step: int, first_id: int, parent: Any, episode: Any,
-    owned: Any, rules: Any, limits: Any, position: int, only_reduce: bool,
+    owned: Any, rules: Any, accounts: Any, limits: Any, states: Any, tick: float, time: float,
 ) -> None:  # fmt: skip
     """Decode an action into orders, and let the rules judge each.
 
     Args:
         action: float32 [ACTION_WIDTH].
-        source: DECIDED, REPEATED, HELD or REFUSED: in the last two nothing is sent.
+        source: DECIDED, REPEATED, HELD or REFUSED: in the last two no order is sent.
         step: hot steps of the session so far.
         first_id: number of the first child order.
-        limits: LIMITS [1].
-        position: units held when the parent began.
-        only_reduce: whether nothing may go but toward flat.
+        accounts, limits, states: EXPOSURE, LIMITS and STATE [1] of the rules; what passes is
+            booked there.
+        tick: currency.
+        time: of the step, seconds of the bar clock.
     """
-    order, acted, counts = parent[0], hot.acted[0], hot.counts
-    decision, limit = hot.decision[0], limits[0]
+    order, acted, counts, decision = parent[0], hot.acted[0], hot.counts, hot.decision[0]
     for index in range(ACTION_WIDTH):
         acted.action[index] = action[index]
-    for index in range(ORDERS, UNITS_REFUSED + 1):
-        if index != OWNED_ROWS:
+    for index in range(COUNTS):
+        if index != OWNED_ROWS and index != WATCHED:
             counts[index] = 0
-    counts[CROSSING] = 0
     acted.step, acted.source = step, source
+    if source != REFUSED:
+        _mark(hot, episode[0], accounts[0], limits[0], states[0], tick, time)
     if source >= HELD:
         # Nothing is sent, and what rests stays: as the risk agent's DELAY, without cancels.
         decision.children, decision.asked, decision.cancel_all, decision.stop = 0, 0, 0, 0
         decision.delay, decision.urgency, decision.carry = 0.0, 0.0, order.carry
         for index in range(len(hot.cancels)):
             hot.cancels[index] = 0
-        _note(hot, False)
-        return
-    decode(
-        action, order, episode[0], hot.depth, owned, rules[0], hot.children, hot.cancels, decision
-    )
+    else:
+        decode(
+            action, order, episode[0], hot.depth, owned, rules[0], hot.children, hot.cancels,
+            decision,
+        )  # fmt: skip
+    if source != REFUSED and open_excess(accounts[0], limits[0], states[0], 0, order.side) > 0:
+        # A breaker or a stop binds: what was let through under a wider limit is taken back.
+        decision.cancel_all = 1
+        for index in range(len(hot.cancels)):
+            hot.cancels[index] = 1 if owned[index, ACTIVE] == 1 else 0
     for index in range(len(hot.cancels)):
         if hot.cancels[index] == 1:
             hot.cancelled[counts[CANCELS]] = index
             counts[CANCELS] += 1
-    mid = 0.5 * twice_mid_of(hot.depth, episode[0].last_mid)
-    done = order.filled_passive + order.filled_aggressive
-    held = position + order.side * done
-    working = order.resting + order.in_flight
-    let_through = 0
-    for index in range(decision.children):
-        child = hot.children[index]
-        reason = judge_child(child, order.side, held, working + let_through, mid, limit)
-        after = held + order.side * (working + let_through + child.quantity)
-        if reason == 0 and only_reduce and abs(after) > abs(held):
-            reason = 4
-        if reason == 0:
-            let_through += child.quantity
-            place = hot.orders[counts[ORDERS]]
-            place.id, place.child = first_id + index, child
-            counts[ORDERS] += 1
-        else:
-            refusal = hot.refusals[counts[REFUSALS]]
-            refusal.order.id, refusal.order.child = first_id + index, child
-            refusal.reason = reason
-            counts[REFUSALS] += 1
-            counts[UNITS_REFUSED] += child.quantity
-            child.quantity = 0
-    after = held + order.side * order.remaining
-    complete = abs(after) <= limit.position or abs(after) <= abs(held)
-    complete = complete and not (only_reduce and abs(after) > abs(held))
-    _note(hot, complete)
+    sent = orders_of_children(
+        hot.children, decision.children, parent, episode, tick, time, 0, hot.judged
+    )
+    counts[PASSED] = send_all(hot.judged, sent, accounts, limits, states, hot.verdicts)
+    for index in range(sent):
+        _let_through(hot, index, first_id, order.side, episode[0].base, tick)
+    complete = source < HELD and _may_cross(
+        hot, order, accounts[0], limits[0], states[0], time
+    )  # fmt: skip
+    acted.children, acted.asked = decision.children, decision.asked
+    acted.refused, acted.stop = counts[UNITS_REFUSED], decision.stop
+    acted.complete, acted.carry = 1 if complete else 0, decision.carry
 
 
 @inlined
-def _note(hot: Any, complete: bool) -> None:
-    acted, decision = hot.acted[0], hot.decision[0]
-    acted.children, acted.asked = decision.children, decision.asked
-    acted.refused, acted.stop = hot.counts[UNITS_REFUSED], decision.stop
-    acted.complete, acted.carry = 1 if complete else 0, decision.carry
+def _mark(
+    hot: Any, market: Any, account: Any, limits: Any, state: Any, tick: float, time: float
+) -> None:
+    """Mark the account at the mid of the venues that speak, and watch it."""
+    mid = 0.5 * twice_mid_of(hot.depth, market.last_mid)
+    take_mark(account, limits, 0, time, (market.base + mid) * tick)
+    value_account(account)
+    hot.counts[WATCHED] = watch(account, limits, state)
+
+
+@inlined
+def _let_through(hot: Any, index: int, first_id: int, side: int, base: float, tick: float) -> None:
+    """Note what a child's verdict leaves of it as an order, and what it takes as a refusal."""
+    counts, child, verdict = hot.counts, hot.children[index], hot.verdicts[index]
+    allowed = verdict.quantity if verdict.action <= REDUCE_SIZE else 0
+    if allowed < child.quantity:
+        refusal = hot.refusals[counts[REFUSALS]]
+        refusal.order.id, refusal.order.child = first_id + index, child
+        refusal.action, refusal.reason = verdict.action, verdict.reason
+        refusal.reasons, refusal.allowed = verdict.reasons, allowed
+        counts[REFUSALS] += 1
+        counts[UNITS_REFUSED] += child.quantity - allowed
+        child.quantity = allowed
+    if allowed <= 0:
+        return
+    if verdict.price != hot.judged[index].price:
+        # Brought into the collar: to the last whole tick inside it.
+        ladder = verdict.price / tick - base
+        child.price = math.floor(ladder) if side == BUY else math.ceil(ladder)
+    place = hot.orders[counts[ORDERS]]
+    place.id, place.child = first_id + index, child
+    counts[ORDERS] += 1
+
+
+@inlined
+def _may_cross(hot: Any, parent: Any, account: Any, limits: Any, state: Any, time: float) -> bool:
+    """Whether all that is left of the parent would pass as one order at market.
+
+    What is open of it is given up before it crosses, so that it counts no more.
+    """
+    if parent.remaining <= 0:
+        return True
+    order, verdict = hot.judged[len(hot.judged) - 1], hot.verdicts[len(hot.verdicts) - 1]
+    order.time, order.instrument, order.side = time, 0, parent.side
+    order.kind, order.life, order.venue = MARKET, IOC, SMART
+    order.quantity = parent.remaining
+    buys, sells = account.open_buys[0], account.open_sells[0]
+    if parent.side == BUY:
+        account.open_buys[0] = 0
+    else:
+        account.open_sells[0] = 0
+    judge(order, account, limits, state, verdict)
+    account.open_buys[0], account.open_sells[0] = buys, sells
+    return bool(verdict.action == APPROVE)
 
 
 def hold_action() -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 from signals.regime import RegimeModel
 from signals.strategic import STRATEGIC
+from signals.superposition import DIRECTIONS
 from signals.tactical import TACTICAL
 
 C = TypeVar("C", StrategicConfig, TacticalConfig, ExecutionConfig)
@@ -84,12 +85,26 @@ class LayerModel(Generic[C]):
                     "computed with; export it again with `grandmodel train strategic`"
                 )
             self.regimes = RegimeModel.load(Path(folder) / REGIME_MODEL_FILE)
+        self._rows_of_three = None
+        if layer == TACTICAL.layer:
+            self._rows_of_three = self.policy.bound(POLICY, len(DIRECTIONS))
+            self.given(self._rows_of_three.inputs[ROWS])
         self.ask: Callable[[], None] = self._ask
         self.decide()  # the first run allocates
 
     def decide(self) -> None:
         """Ask, whatever stands in for it."""
         self.ask()
+
+    def given(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of a tactical artefact, the probabilities of three rows, one for each direction above.
+
+        As `OnnxPolicy.decide` gives them, without its checks; overwritten by the next call.
+        """
+        assert self._rows_of_three is not None
+        self._rows_of_three.inputs[ROWS][:] = rows
+        self._rows_of_three.run()
+        return self._rows_of_three.outputs[PROBABILITIES]
 
     def _ask(self) -> None:
         """Decide on `row`.

@@ -37,6 +37,7 @@ _INPUTS = frozenset(
         Event.STEP_REPORTED,
         Event.TRADE_CLOSED,
         Event.ARTEFACT_CHANGED,
+        Event.STOP_LIFTED,
         Event.AUDIT_INTERRUPTED,
         Event.SESSION_ENDED,
     }
@@ -230,6 +231,9 @@ class _Replay:
         elif head.event == Event.EMERGENCY_STOP:
             engine.stop(head.told()["reason"])
             return self._sink.taken()
+        elif head.event == Event.STOP_LIFTED:
+            engine.let_go(head.told()["reason"])
+            return self._sink.taken()
         return [_echo(record) for record in group]
 
     def _bar(self, told: dict[str, Any]) -> None:
@@ -295,7 +299,8 @@ def _echo(record: Record) -> Emitted:
 
 
 def _rows(record: Record | None, kind: Any) -> Any:
-    return np.zeros(0, kind) if record is None else record.array()
+    # Read-only arrays would be another type to kernels.
+    return np.zeros(0, kind) if record is None else record.array().copy()
 
 
 def _first_difference(group: list[Record], made: list[Emitted]) -> Difference | None:

@@ -1,90 +1,229 @@
 """The rules that every order passes after the networks: nothing that these say opens them.
 
-The seam for the risk layer: `judge_parent` and `judge_children` see an order, the position,
-the limits and the state of the session, and say what of it may go. Today's rules are the
-account's: position and order size, a price collar, and in distress nothing but what reduces.
+`Guard` is one session's `market.risk.gate.RiskGate` with what the engine needs of it. All that
+moves it is in the log: bars and the account at their close, quotes, what venues report, and
+people's stops. A parent order is judged when it is planned; its children are judged, and booked
+as open, when they are sent (`cascade.hot`), and so is what would cross at its horizon.
+
+The account of whoever keeps it is the truth at every bar: the gate takes position and cash over
+from it. Between bars it books fills itself, but for their fees, which come with the account.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.cascade import LimitsConfig
-from market.kernels import inlined
-
-LIMITS = np.dtype(
-    [
-        ("position", np.int64),  # units, long or short
-        ("order", np.int64),  # units of one child
-        ("collar", np.int64),  # ticks beyond the mid
-    ]
+from configs.risk import RiskConfig
+from market.kernels import inlined, kernel
+from market.orders.layout import BUY, DAY, IS, ORDER, SELL
+from market.risk.gate import RiskGate
+from market.risk.layout import (
+    APPROVE,
+    EMERGENCY_STOP,
+    REASON_NAMES,
+    REDUCE_SIZE,
+    VERDICT,
+    VERDICTS,
+    reason_names,
 )
+from market.risk.ledger import QUIET, WATCHES, book_fill, release
+from signals.bars.streams import Bar
 
-
-class Reason(IntEnum):
-    """Why an order does not go."""
-
-    NONE = 0
-    SIZE = 1
-    POSITION = 2
-    COLLAR = 3
-    ONLY_REDUCE = 4
-
-
-def limits_of(config: LimitsConfig, limit: int) -> NDArray[Any]:
-    """LIMITS [1] of an account whose full position is `limit` units."""
-    out = np.zeros(1, LIMITS)
-    out["position"] = int(config.position * limit)
-    out["order"] = max(int(config.order * limit), 1)
-    out["collar"] = config.collar_ticks
-    return out
-
-
-def judge_parent(
-    signed: int, position: int, limits: NDArray[Any], only_reduce: bool
-) -> tuple[int, Reason]:
-    """What of a parent order of `signed` units may go, and why not all of it.
-
-    Args:
-        position: units held, short below 0.
-        only_reduce: nothing may go but toward flat.
-    """
-    most = 0 if only_reduce else int(limits["position"][0])
-    target = position + signed
-    if only_reduce:
-        # Toward flat and no further.
-        low, high = min(position, 0), max(position, 0)
-    else:
-        # What is beyond the limit already may come back in parts, and not grow.
-        low, high = min(-most, position), max(most, position)
-    allowed = min(max(target, low), high) - position
-    if allowed == signed:
-        return signed, Reason.NONE
-    return allowed, Reason.ONLY_REDUCE if only_reduce else Reason.POSITION
+_NS = 1_000_000_000
+_ONE = 0  # the instrument of a cascade
 
 
 @inlined
-def judge_child(
-    child: Any, side: int, position: int, open_units: int, mid: float, limits: Any
-) -> int:
-    """Why a child order may not go, or NONE.
+def _open(account: Any, side: int, units: int) -> None:
+    if side == BUY:
+        account.open_buys[0] += units
+    else:
+        account.open_sells[0] += units
 
-    Args:
-        child: a CHILD record.
-        position: units held now, fills of the parent included.
-        open_units: of the same side that may still be filled, those let through just now too.
-        mid: ladder ticks.
-        limits: a LIMITS record.
+
+@kernel
+def _book_report(
+    accounts: Any, side: int, base: float, tick: float, fills: Any, cancelled: Any,
+    rejected: Any, forced: int,
+) -> None:  # fmt: skip
+    """Book what venues report of a step: FILL and ENDED arrays, prices in ladder ticks.
+
+    The order that crosses the rest (number `forced`) was never open: it is booked as if it was.
     """
-    if child.quantity <= 0 or child.quantity > limits.order:
-        return 1
-    after = position + side * (open_units + child.quantity)
-    if abs(after) > limits.position and abs(after) > abs(position):
-        return 2
-    if side * (child.price - mid) > limits.collar:
-        return 3
-    return 0
+    account = accounts[0]
+    for index in range(len(cancelled)):
+        release(account, 0, side, cancelled[index].quantity)
+    for index in range(len(rejected)):
+        release(account, 0, side, rejected[index].quantity)
+    for index in range(len(fills)):
+        fill = fills[index]
+        if fill.id == forced:
+            _open(account, side, fill.quantity)
+        book_fill(account, 0, side, fill.quantity, (base + fill.price) * tick, 0.0)
+
+
+class Guard:
+    """One session's rules.
+
+    Attributes:
+        gate: the account, limits and memory of the rules.
+        tick: currency.
+        volume: float64 [1], units that the market is expected to trade in a bar.
+        side: of the parent order that is worked.
+        watched: what the last watch found (`market.risk.ledger.WATCHES`).
+    """
+
+    def __init__(
+        self, config: RiskConfig, account: NDArray[Any], tick: float, volume: float, bar_ns: int
+    ) -> None:
+        """Begin with an account, flat and unmarked.
+
+        Args:
+            account: ACCOUNT [1], in ticks; its limit is one of the rules' too.
+            volume: units that the market is expected to trade in a bar.
+            bar_ns: length of a bar.
+        """
+        most = min(config.limits.position_units, int(account["limit"][0]))
+        limits = config.limits.model_copy(update={"position_units": most})
+        config = config.model_copy(update={"limits": limits})
+        self.tick, self.side, self.watched = tick, BUY, QUIET
+        self.volume, self._bar_ns, self._last = np.array([volume]), bar_ns, (0, math.nan)
+        self._price = np.zeros(1)
+        self.gate = RiskGate(config, float(account["initial"][0]) * tick)
+        self._most_use = config.var.reduce_use
+        self._order, self._verdict = np.zeros(1, ORDER), np.zeros(1, VERDICT)
+        # As bytes: numpy copies records field by field.
+        self._mine = tuple(kept.view(np.uint8) for kept in (self.gate.account, self.gate.state))
+        self._kept = tuple(kept.copy() for kept in self._mine)
+        # Views of single fields: looking them up by name costs more than reading them.
+        self._use, self._stops = self.gate.account["use"], self.gate.state["stopped"]
+        self._told = self._kept_told = (QUIET, False, False)
+
+    def bar(self, bar: Bar, clock: int, account: NDArray[Any]) -> None:
+        """A bar has closed: take over the account that its keeper has marked, and watch it.
+
+        Args:
+            clock: its end, ns since 1970 UTC. account: ACCOUNT [1].
+        """
+        gate, (last, close) = self.gate, self._last
+        follows = clock - last == self._bar_ns
+        gate.begin_bar(self.volume, [bar.close / close - 1.0] if follows else None)
+        self._last = clock, bar.close
+        gate.reconcile(
+            _ONE, int(account["position"][0]), float(account["cash"][0]) * self.tick,
+            bool(account["halted"][0]),
+        )  # fmt: skip
+        self._price[0] = bar.close
+        self.watched = gate.mark(clock / _NS, self._price)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an emergency stop holds."""
+        return bool(self._stops[0])
+
+    def bounded(self, wanted: int) -> int:
+        """A wish of signed units, such that the position ends within what breakers leave of it."""
+        excess = self.gate.excess(_ONE)
+        if not excess:
+            return wanted
+        held = int(self.gate.account["position"][0, _ONE])
+        most = abs(held + excess)
+        return min(max(held + wanted, -most), most) - held
+
+    def parent(self, wanted: int, clock: int) -> tuple[int, dict[str, Any] | None]:
+        """What of a parent order of `wanted` signed units may go, and what the rules object.
+
+        An order that would stop the session stops it, and what is left is the way to flat.
+
+        Returns:
+            (signed units, what the log is told; None where nobody objects).
+        """
+        allowed, told = self._parent(wanted, clock)
+        if told is not None and told["verdict"] == VERDICTS[EMERGENCY_STOP]:
+            # Reported as it was asked; what brings the position toward flat goes.
+            allowed, _ = self._parent(self.bounded(0), clock)
+        return allowed, told
+
+    def _parent(self, wanted: int, clock: int) -> tuple[int, dict[str, Any] | None]:
+        if not wanted:
+            return 0, None
+        order, verdict, side = self._order, self._verdict, BUY if wanted > 0 else SELL
+        order["time"], order["instrument"], order["side"] = clock / _NS, _ONE, side
+        order["kind"], order["life"], order["quantity"] = IS, DAY, abs(wanted)
+        self.gate.consider(order, verdict)
+        action = int(verdict["action"][0])
+        allowed = side * int(verdict["quantity"][0]) if action <= REDUCE_SIZE else 0
+        if action == APPROVE:
+            return allowed, None
+        return allowed, {
+            "verdict": VERDICTS[action],
+            "reason": REASON_NAMES[int(verdict["reason"][0])],
+            "reasons": list(reason_names(int(verdict["reasons"][0]))),
+            "use": finite(float(verdict["use_after"][0])),
+        }
+
+    def report(
+        self, base: float, fills: NDArray[Any], cancelled: NDArray[Any], rejected: NDArray[Any],
+        forced: int,
+    ) -> None:  # fmt: skip
+        """Book what venues report of the parent; `base` is that of its ladder, ticks."""
+        _book_report(
+            self.gate.account, self.side, base, self.tick, fills, cancelled, rejected, forced
+        )
+
+    @property
+    def breached(self) -> bool:
+        """Whether drawdown, a stop or value at risk binds."""
+        return self.watched != QUIET or self._over
+
+    @property
+    def _over(self) -> bool:
+        return bool(self._use[0] > self._most_use)
+
+    def stop(self) -> None:
+        """A person's stop: nothing goes but toward flat, until one lets go."""
+        self.gate.stop()
+        self._told = (*self._told[:2], True)
+
+    def let_go(self) -> None:
+        """A person lifts the stop; what caused one stops again at the next mark."""
+        self.gate.let_go()
+        self._told = (*self._told[:2], False)
+
+    def news(self) -> tuple[bool, bool]:
+        """(whether what binds is other than before, whether the rules have stopped), once."""
+        was, now = self._told, (self.watched, self._over, self.stopped)
+        self._told = now
+        return now[:2] != was[:2], now[2] and not was[2]
+
+    def keep(self) -> None:
+        """Remember the account as it is; `undo` goes back to it."""
+        for mine, kept in zip(self._mine, self._kept, strict=True):
+            kept[...] = mine
+        self._kept_told = self._told
+
+    def undo(self) -> None:
+        """Go back to what was kept: the decision since was never made."""
+        for mine, kept in zip(self._mine, self._kept, strict=True):
+            mine[...] = kept
+        self._told = self._kept_told
+
+    def described(self) -> dict[str, Any]:
+        """The account as the log is told it at a bar."""
+        held = self.gate.account[0]
+        return {
+            "use": finite(float(held["use"])),
+            "equity": finite(float(held["equity"])),
+            "drawdown": finite(float(held["drawdown"])),
+            "position": int(held["position"][_ONE]),
+            "watch": WATCHES[self.watched],
+        }
+
+
+def finite(number: float) -> float | None:
+    """A number as JSON has it."""
+    return number if math.isfinite(number) else None

@@ -15,12 +15,13 @@ from rich.live import Live
 from rich.table import Table
 
 from cascade.audit import AuditLog
+from cascade.control import Control
 from cascade.deadlines import LiveCaller, SystemClock
 from cascade.engine import Engine
 from cascade.models import LAYERS, Models, load_model
 from cascade.registry import CHAMPION, resolve
 from cascade.replay import Replayed, replay
-from cascade.session import PaperSession, begin_clock, driving_bars
+from cascade.session import PaperSession, Watch, begin_clock, driving_bars
 from cascade.terminal import picture
 from configs.cascade import CascadeRunConfig
 from configs.errors import ArtefactError, AuditError, ConfigError
@@ -69,17 +70,37 @@ def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool
         caller = LiveCaller(told.deadline, SystemClock())
         engine = Engine(models, told, log, caller, begin_clock(bars))
         session = PaperSession(engine, bars, told.seed)
+        watches: list[Watch] = [_Heeded(Control(folder))]
+
+        def watch(seen: PaperSession) -> None:
+            for each in watches:
+                each(seen)
+
+        session.watch(watch)
         if live:
             view = stack.enter_context(
                 Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
             )
-            session.watch(_Seen(view))
+            watches.append(_Seen(view))
         taken = session.run(request.steps)
         engine.end()
     if as_json:
         console.print_json(json.dumps(concluded(session, taken, folder)), highlight=False)
         return
     print_conclusion(session, taken, folder, console)
+
+
+class _Heeded:
+    """Heeds requests to a session, a few times a second at most."""
+
+    def __init__(self, control: Control) -> None:
+        self._control, self._next = control, 0.0
+
+    def __call__(self, session: PaperSession) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SECONDS_SEEN
+            self._control.heed(session.engine)
 
 
 class _Seen:

@@ -21,12 +21,11 @@ from signals.bars.streams import Bar
 from signals.said import (
     SAID,
     strategic_said,
-    tactical_directions,
-    tactical_given_strategic,
+    strategic_tactical_entanglement,
     tactical_said,
 )
-from signals.superposition import DIRECTIONS, HOLD, usable_entanglement
-from signals.upstream import CONFIDENT, CONTEXT_WIDTH
+from signals.superposition import DIRECTIONS, HOLD
+from signals.upstream import CONTEXT_WIDTH
 
 STRATEGIC, TACTICAL = "strategic", "tactical"
 _CONFIDENCE = SAID.index("confidence")
@@ -158,7 +157,7 @@ class Upper:
         self._voices.asks[STRATEGIC]()
         actions = self._voices.answers[STRATEGIC]
         told = model.row[None], actions[None], model.probabilities[None]
-        self._answer[:] = strategic_said(*told, slow.rules)[0]
+        self._answer[:] = strategic_said(*told, slow.rules, model.policy.temperature)[0]
 
     def _decide_strategic(self, slow: SlowSide, clock: int) -> None:
         """Ask the strategic layer, or stand in for it."""
@@ -187,16 +186,15 @@ class Upper:
         model, fast = self._models.active[TACTICAL], self.fast
         assert fast is not None
         self._voices.asks[TACTICAL]()
-        rows, actions = model.row[None], self._voices.answers[TACTICAL]
-        said = tactical_said(rows, actions[None], model.probabilities[None], fast.rules)
-        self._answer[:] = said[0]
-        self._entanglement = 0.0
-        if self._strategic[_CONFIDENCE] >= CONFIDENT:
-            asked, count = tactical_given_strategic(rows), len(DIRECTIONS)
-            p = model.policy.decide(asked).probabilities
-            answers = tactical_directions(asked, p, fast.rules).reshape(1, count, count)
-            upper = self._strategic[None, :count]
-            self._entanglement = float(usable_entanglement(upper, answers)[0])
+        rows, actions = model.row[None], self._voices.answers[TACTICAL][None]
+        above, rules, temperature = self._strategic[None], fast.rules, model.policy.temperature
+        p = model.probabilities[None]
+        self._answer[:] = tactical_said(rows, actions, p, rules, temperature)[0]
+        # As in training: by the confidence that the layer above states, its temperature included.
+        sure = above[:, _CONFIDENCE]
+        strategic = above[:, : len(DIRECTIONS)]
+        bound = strategic_tactical_entanglement(model.given, strategic, sure, rows, rules)
+        self._entanglement = float(bound[0])
 
     def _decide_tactical(self, fast: FastSide, clock: int, account: NDArray[Any]) -> None:
         model, closing = self._models.active[TACTICAL], 0
@@ -222,10 +220,6 @@ class Upper:
             target=self.target,
             closing=closing,
         )
-        use = fast.risk_use(account)
-        self._sink.tell(Event.VAR_UPDATE, clock, use=use, sigma=fast.sigma)
-        if use > 1.0:
-            self._sink.tell(Event.RISK_BREACH, clock, use=use, position=position)
 
     def _actions(self, layer: str, source: int) -> list[float] | None:
         if source != DECIDED:

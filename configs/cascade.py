@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from configs.bars import BarsConfig
 from configs.base import Config
 from configs.market import Share
+from configs.risk import LimitConfig, RiskConfig
 
 LayerName = Literal["strategic", "tactical", "execution"]
 
@@ -39,14 +40,6 @@ class FallbackConfig(Config):
     )
 
 
-class LimitsConfig(Config):
-    """What the rules let through, whatever a network says."""
-
-    position: Share = Field(1.0, description="of the account's limit, long or short")
-    order: Share = Field(1.0, description="of the account's limit, one child order")
-    collar_ticks: PositiveInt = Field(200, description="a price beyond the mid, at most")
-
-
 class FreshnessConfig(Config):
     """When data is too old to trade on."""
 
@@ -70,6 +63,11 @@ class AuditConfig(Config):
     )
 
 
+# A full position is of the account's limit, so that its parent order may turn it around whole;
+# what it costs to trade leaves the position a little above its equity.
+_RULES = RiskConfig(limits=LimitConfig(position_share=1.25, gross_share=1.25, order_share=2.5))
+
+
 class CascadeConfig(Config):
     """One running cascade."""
 
@@ -79,7 +77,9 @@ class CascadeConfig(Config):
     )
     deadline: DeadlineConfig = DeadlineConfig()
     fallback: FallbackConfig = FallbackConfig()
-    limits: LimitsConfig = LimitsConfig()
+    risk: RiskConfig = Field(
+        _RULES, description="that every order passes; the account's limit is a rule besides"
+    )
     freshness: FreshnessConfig = FreshnessConfig()
     audit: AuditConfig = AuditConfig()
 

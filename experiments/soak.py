@@ -219,15 +219,20 @@ def _check(session: PaperSession, found: Found) -> None:
         ends = sum(tally[f"{what}_{how}"] for how in _ENDS)
         if tally[f"{what}_sent"] != ends:
             found.problems.append(f"bar {session.bar}: {what} {tally} do not add up")
-    most = session.engine.config.limits.position * int(held["limit"])
+    guard = session.engine.guard
+    if guard is None:
+        return
+    most = guard.gate.limits["position_units"][0]
     if abs(int(held["position"])) > most:
         found.problems.append(f"bar {session.bar}: position {int(held['position'])} of {most:g}")
+    opened = guard.gate.account["open_buys"][0, 0] + guard.gate.account["open_sells"][0, 0]
+    if session.market.done and opened:
+        found.problems.append(f"bar {session.bar}: the rules take {opened} units for open")
 
 
 def _judge_log(log: Path, session: PaperSession, found: Found) -> None:
     """Every order in the log within its limits, and the log's decisions again."""
-    limit = int(session.account["limit"][0])
-    most = max(int(session.engine.config.limits.order * limit), 1)
+    most = session.engine.config.risk.limits.order_units
     for record in read_log(log):
         found.records += 1
         if record.event == Event.ORDER_SUBMITTED:

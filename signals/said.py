@@ -8,13 +8,15 @@ sign of what it changes, then confidence and coherence. A policy's fitted temper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market.kernels import kernel
+from configs.errors import ActionError
+from market.kernels import inlined, kernel
 from market.targets import (
     MOVES,
     agent_weight,
@@ -29,7 +31,7 @@ from signals.superposition import (
     DIRECTIONS,
     HOLD,
     SELL,
-    coherence,
+    SUM_TOLERANCE,
     confidence,
     directions,
     entanglement,
@@ -49,6 +51,11 @@ _ROUNDING = 1e-3  # of a position in whole units, share of the limit
 _PLACE = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
 _PLAN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
 _AGENT = {agent.name: index for index, agent in enumerate(TACTICAL.agents)}
+_POSITION, _ALLOWED, _TARGET = _PLACE["position"], _PLACE["allowed"], _PLAN["strategic_target"]
+_CONFIDENCE = SAID.index("confidence")
+_MASK = TACTICAL.mask_indices(_AGENT[TACTICAL_AGENT])
+# All agents are discrete: probabilities lie where noise does.
+_FIRST = TACTICAL.noise_slice(_AGENT[TACTICAL_AGENT]).start
 _CONDITIONS = {SELL: "strategic_sell", HOLD: "strategic_hold", BUY: "strategic_buy"}
 _CERTAIN = ("strategic_confidence", "strategic_coherence")
 
@@ -73,37 +80,92 @@ def strategic_said(
         temperature: of the confidence.
     """
     count, agents = len(rows), len(DIRECTIONAL)
-    change, target = np.zeros((count, MOVES)), np.zeros(count)
+    change, out = np.zeros((count, MOVES)), np.empty((count, len(STRATEGIC_SAID)))
     legal, weights = np.zeros((count, MOVES), np.bool_), np.zeros((count, agents))
-    position = rows[:, _PLACE["position"]].astype(np.float64)
-    allowed = rows[:, _PLACE["allowed"]].astype(np.float64)
-    _strategic(position, allowed, actions, rules, change, legal, weights, target)
-    p = probabilities[:, : agents * MOVES].astype(np.float64).reshape(count, agents, MOVES)
-    return _joined(directions(p, _whole(change), weights, legal), target, temperature)
+    said = _strategic(rows, actions, probabilities, rules, temperature, change, legal, weights, out)
+    if not said:
+        p = probabilities[:, : agents * MOVES].astype(np.float64).reshape(count, agents, MOVES)
+        _refuse(p, _whole(change), weights, legal, temperature)
+    return out
 
 
 @kernel
 def _strategic(
-    position: Any,
-    allowed: Any,
+    rows: Any,
     actions: Any,
+    probabilities: Any,
     rules: Any,
+    temperature: float,
     change: Any,
     legal: Any,
     weights: Any,
-    target: Any,
-) -> None:
-    rule = rules[0]
-    for n in range(len(position)):
-        held, most = position[n], allowed[n]
-        for choice in range(change.shape[1]):
+    out: Any,
+) -> bool:
+    """Write what is said, and what it comes from; False where a row's numbers mean nothing."""
+    rule, agents, good = rules[0], weights.shape[1], True
+    p = np.empty((agents, MOVES))
+    for n in range(len(rows)):
+        held, most = float(rows[n, _POSITION]), float(rows[n, _ALLOWED])
+        for choice in range(MOVES):
             moved = held + position_change(choice, held, rule.step, rule.small_step)
             change[n, choice] = min(max(moved, -most), most) - held
             legal[n, choice] = may_choose(choice, held, most)
-        agents = weights.shape[1]
         for agent in range(agents):
             weights[n, agent] = agent_weight(agent, int(actions[n, agents]))
-        target[n] = strategic_target(actions[n], held, rule, most)
+            for choice in range(MOVES):
+                p[agent, choice] = probabilities[n, agent * MOVES + choice]
+        good = speak(p, change[n], legal[n], weights[n], temperature, out[n]) and good
+        out[n, len(SAID)] = strategic_target(actions[n], held, rule, most)
+    return good
+
+
+@inlined
+def speak(p: Any, change: Any, legal: Any, weights: Any, temperature: float, out: Any) -> bool:
+    """SAID of one row into out[:5]; False where the numbers mean nothing.
+
+    `signals.superposition.directions`, `confidence` and `coherence` in one pass, for loops that
+    ask of a row at a time: to rounding (by test), and of a batch what its rows give.
+
+    Args:
+        p: [A, K]. change: [K]. legal: bool [K]. weights: [A]. See `directions`.
+    """
+    whole, good = 0.0, 0.0 < temperature < math.inf
+    for agent in range(len(weights)):
+        whole += weights[agent]
+    out[SELL], out[HOLD], out[BUY] = 0.0, 0.0, 0.0
+    for agent in range(len(weights)):
+        total, kept = 0.0, 0.0
+        for choice in range(len(change)):
+            good = good and 0.0 <= p[agent, choice] < math.inf and math.isfinite(change[choice])
+            total += p[agent, choice]
+            kept += p[agent, choice] if legal[choice] else 0.0
+        good = good and abs(total - 1.0) <= SUM_TOLERANCE and kept > 0.0
+        if not good:
+            return False
+        share = weights[agent] / whole if whole > 0.0 else 0.0
+        for choice in range(len(change)):
+            if legal[choice]:
+                move = change[choice] if abs(change[choice]) >= _ROUNDING else 0.0
+                place = BUY if move > 0.0 else SELL if move < 0.0 else HOLD
+                out[place] += share * p[agent, choice] / kept
+    if whole == 0.0:
+        out[HOLD] = 1.0
+    top, total = max(out[SELL], out[HOLD], out[BUY]), out[SELL] + out[HOLD] + out[BUY]
+    entropy, tempered = 0.0, 0.0
+    for place in range(len(DIRECTIONS)):
+        entropy -= out[place] / total * math.log(out[place] / total) if out[place] > 0.0 else 0.0
+        tempered += (out[place] / top) ** (1.0 / temperature)
+    out[_CONFIDENCE] = top / total if temperature == 1.0 else 1.0 / tempered
+    out[_CONFIDENCE + 1] = min(max(1.0 - entropy / math.log(len(DIRECTIONS)), 0.0), 1.0)
+    return True
+
+
+def _refuse(
+    p: Floats, change: Floats, weights: Floats, legal: NDArray[np.bool_], temperature: float
+) -> None:
+    """Raise ActionError: what is wrong with numbers of which nothing can be said."""
+    confidence(directions(p, change, weights, legal), temperature)
+    raise ActionError("probabilities of which nothing can be said: expected distributions")
 
 
 def tactical_said(
@@ -125,9 +187,29 @@ def tactical_said(
         rules: TACTICAL_RULES [1].
         temperature: of the confidence.
     """
-    p, change, legal = _tilts(rows, probabilities, rules)
-    share = actions[:, _AGENT[RISK_AGENT]] / (len(SHARES) - 1)
-    return _joined(directions(p, change, np.ones(1), legal), share, temperature)
+    out = np.empty((len(rows), len(TACTICAL_SAID)))
+    if not _tactical(rows, probabilities, rules, temperature, out):
+        _refuse(*_tilts(rows, probabilities, rules), temperature)
+    out[:, -1] = actions[:, _AGENT[RISK_AGENT]] / (len(SHARES) - 1)
+    return out
+
+
+@kernel
+def _tactical(rows: Any, probabilities: Any, rules: Any, temperature: float, out: Any) -> bool:
+    """Write SAID of `tactical_said`; False where a row's numbers mean nothing."""
+    rule, good, count = rules[0], True, len(_MASK)
+    cap, weights = rule.kelly_cap, np.ones(1)
+    p, change, legal = np.empty((1, count)), np.empty(count), np.empty(count, np.bool_)
+    for n in range(len(rows)):
+        target = float(rows[n, _TARGET])
+        before = min(max(target, -cap), cap)
+        for choice in range(count):
+            tilted = target + tilt_of(choice, rule.small, rule.large)
+            change[choice] = min(max(tilted, -cap), cap) - before
+            legal[choice] = rows[n, _MASK[choice]] > 0.0
+            p[0, choice] = probabilities[n, _FIRST + choice]
+        good = speak(p, change, legal, weights, temperature, out[n]) and good
+    return good
 
 
 def tactical_given_strategic(rows: Rows) -> Rows:
@@ -146,22 +228,23 @@ def tactical_given_strategic(rows: Rows) -> Rows:
 
 def tactical_directions(rows: Rows, probabilities: Rows, rules: NDArray[Any]) -> Floats:
     """SELL, HOLD, BUY of `tactical_said` alone, [N, 3]."""
-    p, change, legal = _tilts(rows, probabilities, rules)
-    return directions(p, change, np.ones(1), legal)
+    out = np.empty((len(rows), len(TACTICAL_SAID)))
+    if not _tactical(rows, probabilities, rules, 1.0, out):
+        _refuse(*_tilts(rows, probabilities, rules), 1.0)
+    return out[:, : len(DIRECTIONS)]
 
 
 def _tilts(
     rows: Rows, probabilities: Rows, rules: NDArray[Any]
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """The tactical agent's probabilities [N, 1, 5], what its choices change, which are legal."""
-    agent, rule = _AGENT[TACTICAL_AGENT], rules[0]
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """The tactical agent's p [N, 1, 5], what choices change, its weight, which are legal."""
+    rule = rules[0]
     tilts = _tilt_sizes(len(TILTS), float(rule["small"]), float(rule["large"]))
-    target, cap = rows[:, _PLAN["strategic_target"]].astype(np.float64), float(rule["kelly_cap"])
+    target, cap = rows[:, _TARGET].astype(np.float64), float(rule["kelly_cap"])
     before = np.clip(target, -cap, cap)
     change = np.clip(target[:, None] + tilts, -cap, cap) - before[:, None]
-    # All agents are discrete: probabilities lie where noise does.
-    p = probabilities[:, TACTICAL.noise_slice(agent)].astype(np.float64)
-    return p[:, None, :], _whole(change), rows[:, TACTICAL.mask_indices(agent)] > 0.0
+    p = probabilities[:, _FIRST : _FIRST + len(TILTS)].astype(np.float64)
+    return p[:, None, :], _whole(change), np.ones(1), rows[:, _MASK] > 0.0
 
 
 def strategic_tactical_entanglement(
@@ -203,7 +286,3 @@ def _tilt_sizes(count: int, small: float, large: float) -> Any:
 def _whole(change: Floats) -> Floats:
     """Without what is rounding of whole units and of float32."""
     return np.where(np.abs(change) < _ROUNDING, 0.0, change)
-
-
-def _joined(p: Floats, own: NDArray[Any], temperature: float) -> Floats:
-    return np.column_stack([p, confidence(p, temperature), coherence(p), own])

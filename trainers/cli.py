@@ -312,6 +312,37 @@ def cascade_run(
     run_cascade(request, console, console.is_terminal and not (plain or as_json), as_json)
 
 
+_RunningLog = Annotated[Path, typer.Argument(help="Folder of the running cascade's audit log.")]
+_Reason = Annotated[str, typer.Option(help="For the log.")]
+
+
+@cascade_app.command("stop")
+def cascade_stop(log: _RunningLog, reason: _Reason = "operator") -> None:
+    """Stop a running cascade: nothing goes but toward flat, until it is let go."""
+    from cascade.control import send
+
+    send(log, "stop", reason=reason)
+
+
+@cascade_app.command("let-go")
+def cascade_let_go(log: _RunningLog, reason: _Reason = "operator") -> None:
+    """Lift an emergency stop of a running cascade, whoever stopped it."""
+    from cascade.control import send
+
+    send(log, "let-go", reason=reason)
+
+
+@cascade_app.command("rollback")
+def cascade_rollback(
+    log: _RunningLog,
+    layer: Annotated[str, typer.Argument(help="strategic, tactical or execution.")],
+) -> None:
+    """Have a running cascade's layer go back to the artefact before its present one."""
+    from cascade.control import send
+
+    send(log, "rollback", layer)
+
+
 @app.command()
 def replay(
     log: Annotated[Path, typer.Argument(help="Folder of a session's audit log.")],

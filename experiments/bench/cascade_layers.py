@@ -51,6 +51,7 @@ _NETWORK = "the agents' network alone, p50 us"
 _MIB = 2**20
 _KEPT_SEGMENTS = 2
 _FITTED_BARS = 2_000
+_BACK_AND_FORTH = 1_000  # units
 _WHOLE = 10_000  # steps: more than a parent has
 _DROPOUT = ("mappo.policy.dropout.rate=0.1", "mappo.policy.dropout.samples=1000")
 
@@ -215,13 +216,18 @@ def _grown(session: PaperSession, log: Path, sizes: EngineSizes) -> float:
     """MiB by which the resident set grows over hot decisions, after the first tenth of them."""
     engine, market = session.engine, session.market
     assert isinstance(engine, TimedEngine)
-    plan, first = session.plan, None
+    first, start = None, session.plan.start
+    assert engine.guard is not None
+    gate, length = engine.guard.gate, session.arrival(0) - int(session.bars.start[0])
     for step in range(sizes.memory_steps):
         if market.done or step == 0:
             engine.hot_times.clear()
             engine.network_times.clear()
-            plan = Plan(plan.start, -plan.signed or 1_000)
-            market.begin(session.bar, plan.signed, False)
+            # A bar a parent, to and fro, without the layers above: the rules' clock goes on.
+            start, held = start + length, int(gate.account["position"][0, 0])
+            gate.begin_bar(engine.guard.volume)
+            plan = Plan(start, -held or _BACK_AND_FORTH, bool(held))
+            market.begin(session.bar, plan.signed, plan.reduces_risk)
             engine.begin_parent(plan)
             for segment in sorted(log.glob(f"*{SUFFIX}"))[:-_KEPT_SEGMENTS]:
                 segment.unlink()

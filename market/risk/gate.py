@@ -16,7 +16,15 @@ from configs.risk import RiskConfig
 from market.orders.layout import BUY, ORDER, SELL
 from market.risk.covariance import DAYS_A_YEAR, Covariance
 from market.risk.judge import MAX_UNITS, judge_one, send_all
-from market.risk.layout import EXPOSURE, STATE, VERDICT, open_exposure, open_state, risk_limits
+from market.risk.layout import (
+    EMERGENCY_STOP,
+    EXPOSURE,
+    STATE,
+    VERDICT,
+    open_exposure,
+    open_state,
+    risk_limits,
+)
 from market.risk.ledger import (
     begin_bar,
     excess_of,
@@ -74,9 +82,10 @@ class RiskGate:
             raise RequestError(
                 f"risk gate: volumes have shape {expected.shape}, expected {(self.count,)}"
             )
-        begin_bar(self.account, expected, self.covariance.of_a_day())
-        if returns is not None:
-            self.covariance.add(returns)
+        try:
+            if returns is not None:
+                self.covariance.add(returns)
+        finally:
             begin_bar(self.account, expected, self.covariance.of_a_day())
 
     def mark(self, time: float, prices: NDArray[np.float64]) -> int:
@@ -94,6 +103,12 @@ class RiskGate:
     def judge(self, order: Records, verdict: Records) -> None:
         """The verdict on ORDER [1] into VERDICT [1], were it sent now; nothing is booked."""
         judge_one(order, self.account, self.limits, self.state, verdict)
+
+    def consider(self, order: Records, verdict: Records) -> None:
+        """As `judge`, of a parent whose children are sent one by one; what stops, stops."""
+        self.judge(order, verdict)
+        if verdict["action"][0] == EMERGENCY_STOP:
+            self.stop()
 
     def send(self, count: int) -> int:
         """Judge `orders[:count]` one after the other and book what passes as open.
@@ -125,6 +140,18 @@ class RiskGate:
         self._check(instrument, side, units)
         release_one(self.account, instrument, side, units)
 
+    def reconcile(self, instrument: int, position: int, cash: float, halted: bool) -> None:
+        """Take over what the account's keeper says of it: after fees, and between sessions.
+
+        Args:
+            position: units, short below 0.
+            cash: currency; a number that is none has every order refused until a mark after it.
+            halted: whether the keeper has halted it; what was once halted here stays so.
+        """
+        self.account["position"][0, instrument] = position
+        self.account["cash"] = cash
+        self.account["halted"] |= halted
+
     def excess(self, instrument: int) -> int:
         """Signed units to trade so that the position is within what is left of its limit."""
         return int(excess_of(self.account, self.limits, self.state, instrument))
@@ -132,6 +159,10 @@ class RiskGate:
     def open_excess(self, instrument: int, side: int) -> int:
         """Open units of a side to cancel, lest they fill past what is left of the limit."""
         return int(open_excess_of(self.account, self.limits, self.state, instrument, side))
+
+    def stop(self) -> None:
+        """An emergency stop: only what lowers the risk passes, until `let_go`."""
+        self.state["stopped"] = 1
 
     def let_go(self) -> None:
         """Lift an emergency stop: a person's decision, which no network and no order can take."""

@@ -147,7 +147,7 @@ def test_a_log_is_never_written_over_and_other_versions_are_refused(tmp_path: Pa
     with pytest.raises(AuditError, match="already"):
         AuditLog(tmp_path)
     (path,) = tmp_path.glob("*.audit")
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9'))
+    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 9'))
     with pytest.raises(AuditError, match="version 9"):
         list(read_log(tmp_path))
     with pytest.raises(AuditError, match="no audit log"):

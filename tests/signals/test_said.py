@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configs.errors import ActionError
 from market.targets import STRATEGIC_RULES, TACTICAL_RULES
 from signals.said import (
     SAID,
     STRATEGIC_SAID,
+    _tilt_sizes,
     strategic_said,
     strategic_tactical_entanglement,
     tactical_directions,
@@ -28,6 +30,7 @@ from signals.strategic import (
     STAND_ASIDE,
     STRATEGIC,
 )
+from signals.superposition import coherence, confidence, directions
 from signals.tactical import SHARES, TACTICAL, TILTS
 
 AT = {name: index for index, name in enumerate(STRATEGIC_SAID)}
@@ -166,3 +169,56 @@ def test_entanglement_asks_once_and_only_where_the_strategic_layer_is_sure() -> 
     # A tempered confidence decides, whatever the likeliest direction's share is.
     found = strategic_tactical_entanglement(ask, above, np.array([0.5, 0.5, 0.9]), rows, rules)
     assert [len(batch) for batch in asked] == [6, 6, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_one_row_says_what_a_batch_says_and_what_superposition_does(temperature: float) -> None:
+    rng, count, agents = np.random.default_rng(5), 50, len(STRATEGIC.agents) - 1
+    rows = rng.uniform(-1.0, 1.0, (count, STRATEGIC.row_width)).astype(np.float32)
+    rows[:, SLOW["allowed"]] = rng.choice([0.25, 0.5, 1.0], count)
+    p = rng.dirichlet(np.ones(5), (count, agents + 1)).astype(np.float32)
+    actions = rng.integers(0, 5, (count, agents + 1)).astype(np.float32)
+    told = p.reshape(count, -1)
+    said = strategic_said(rows, actions, told, strategic_rules(), temperature)
+    for n in range(count):
+        one = slice(n, n + 1)
+        alone = strategic_said(rows[one], actions[one], told[one], strategic_rules(), temperature)
+        np.testing.assert_array_equal(alone[0], said[n])
+    np.testing.assert_allclose(said[:, :3].sum(axis=1), 1.0, atol=1e-12)
+    expected = [confidence(said[:, :3], temperature), coherence(said[:, :3])]
+    np.testing.assert_allclose(said[:, 3:5].T, expected, atol=1e-12)
+    plan = rng.uniform(-1.0, 1.0, (count, TACTICAL.row_width)).astype(np.float32)
+    mask = TACTICAL.mask_indices(0)
+    plan[:, mask] = rng.random((count, len(mask))) < 0.7
+    plan[:, mask[0]] = 1.0
+    choices, rules = rng.integers(0, 3, (count, 3)).astype(np.float32), tactical_rules()
+    q = np.tile(p[:, 0], (1, 3))
+    words = tactical_said(plan, choices, q, rules, temperature)
+    for n in range(count):
+        one = slice(n, n + 1)
+        alone = tactical_said(plan[one], choices[one], q[one], rules, temperature)
+        np.testing.assert_array_equal(alone[0], words[n])
+    target = np.clip(plan[:, FAST["strategic_target"]].astype(np.float64), -0.3, 0.3)
+    tilted = plan[:, FAST["strategic_target"], None].astype(np.float64) + _tilt_sizes(5, 0.1, 0.25)
+    change = np.clip(tilted, -0.3, 0.3) - target[:, None]
+    change[np.abs(change) < 1e-3] = 0.0
+    by_hand = directions(p[:, :1].astype(np.float64), change, np.ones(1), plan[:, mask] > 0.0)
+    np.testing.assert_allclose(words[:, :3], by_hand, atol=1e-12)
+    np.testing.assert_array_equal(words[:, 5], choices[:, 1] / (len(SHARES) - 1))
+
+
+def test_probabilities_that_are_none_are_refused_by_name() -> None:
+    rows = np.zeros((2, TACTICAL.row_width), np.float32)
+    rows[:, TACTICAL.mask_indices(0)] = 1.0
+    actions = np.zeros((2, 3), np.float32)
+    for wrong, says in ((np.nan, "expected a number from 0 to 1"), (0.9, "give probabilities")):
+        p = np.full((2, 15), 0.2, np.float32)
+        p[1, 0] = wrong
+        with pytest.raises(ActionError, match=says):
+            tactical_said(rows, actions, p, tactical_rules())
+    p = np.full((2, 15), 0.2, np.float32)
+    with pytest.raises(ActionError, match="temperature"):
+        tactical_said(rows, actions, p, tactical_rules(), -1.0)
+    rows[1, TACTICAL.mask_indices(0)] = 0.0
+    with pytest.raises(ActionError, match="legal"):
+        tactical_said(rows, actions, p, tactical_rules())
