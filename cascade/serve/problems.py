@@ -52,6 +52,8 @@ def shown(value: object) -> str:
     """A value as an error quotes it: printable, and not endless."""
     text = value if isinstance(value, str) else repr(value)
     text = text.encode("utf-8", "backslashreplace").decode()
+    if not text:
+        return "nothing"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

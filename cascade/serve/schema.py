@@ -79,9 +79,7 @@ _ERROR = {
     "properties": {
         "error": {
             "type": "object",
-            "properties": {
-                name: _TEXT for name in ("what", "where", "got", "expected", "remedy")
-            },
+            "properties": {name: _TEXT for name in ("what", "where", "got", "expected", "remedy")},
             "required": ["what", "where", "got", "expected", "remedy"],
         }
     },

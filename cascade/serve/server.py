@@ -293,18 +293,26 @@ class _Protocol(HttpToolsProtocol):
         if len(self.connections) > self.most:
             self._refuse(
                 Problem(
-                    503, "too many connections", where="connection", got=len(self.connections),
-                    expected=f"at most {self.most}", remedy="wait as Retry-After says",
+                    503,
+                    "too many connections",
+                    where="connection",
+                    got=len(self.connections),
+                    expected=f"at most {self.most}",
+                    remedy="wait as Retry-After says",
                     retry_after=1.0,
-                )  # fmt: skip
+                )
             )
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(
             Problem(
-                400, "not an HTTP request", where="connection", got=msg, expected="HTTP/1.1",
+                400,
+                "not an HTTP request",
+                where="connection",
+                got=msg,
+                expected="HTTP/1.1",
                 remedy="see /docs",
-            )  # fmt: skip
+            )
         )
 
     def _refuse(self, problem: Problem) -> None:
