@@ -146,8 +146,8 @@ class Desk:
             self._step()
             if self.engine.steps == before:
                 raise Problem(
-                    503, "the decision could not be recorded, so nothing is sent", where="audit log",
-                    got=self.engine.alarms[-1:], expected="a log that can be written",
+                    503, "the decision could not be recorded, so nothing is sent",
+                    where="audit log", got=self.engine.alarms[-1:], expected="a log that can be written",
                     remedy="free some space on its disk", retry_after=_RETRY,
                 )  # fmt: skip
         self.decisions[kind] += 1
