@@ -40,11 +40,7 @@ class Serving:
 
     def cpu_seconds(self) -> float:
         """CPU that all workers have used."""
-        ticks = 0
-        for pid in self.workers:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(map(process_cpu_seconds, self.workers))
 
     def mebibytes(self, what: str) -> float:
         """The most that any worker has, by a field of /proc/PID/smaps_rollup: Rss or Pss."""
@@ -54,6 +50,13 @@ class Serving:
             found = re.search(rf"^{what}:\s+(\d+) kB", told, re.MULTILINE)
             most = max(most, int(found.group(1)) if found else 0)
         return most / _KIB
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """CPU that a process has used, its threads' included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
