@@ -125,7 +125,7 @@ def test_bytes_that_are_no_request_are_refused(served: Serving) -> None:
         assert json.loads(body)["error"]["where"] == "connection"
         client.close()
     for seed in range(40):
-        status, body = client.ask(garbage(seed))
+        status, body = client.ask(garbage(seed), 0.5)
         assert status == 0 or 400 <= status < 500, (seed, status, body)
         client.close()
     assert ask(served.places[0], "/health")[1]["instruments"]["a"]["record"] == before
