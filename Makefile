@@ -38,7 +38,7 @@ TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
 	$(if $(RESUME),--resume) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check train-strategic train-tactical train-execution train-cascade sweep walk-forward decide market-report mlflow-ui optuna-ui bench wheel clean
+.PHONY: help setup test test-all check train-strategic train-tactical train-execution train-cascade sweep walk-forward decide serve market-report mlflow-ui optuna-ui bench wheel clean
 
 help: ## List these targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -95,6 +95,9 @@ walk-forward: | $(BIN)/python ## Retrain a layer fold by fold: LAYER=strategic P
 decide: | $(BIN)/python ## Let the champion of the execution layer decide: ARGS='--book FILE'
 	$(GRANDMODEL) decide --layer execution $(ARGS)
 
+serve: | $(BIN)/python ## Serve the champions' decisions over HTTP on 127.0.0.1: PORT=8000 WORKERS=1
+	$(GRANDMODEL) serve --port $(if $(filter file,$(origin PORT)),8000,$(PORT)) --workers $(WORKERS) $(ARGS)
+
 market-report: | $(BIN)/python ## Write market-report.html: the simulated market's stylised facts
 	$(GRANDMODEL) market report $(ARGS)
 
@@ -111,7 +114,7 @@ optuna-ui: | $(BIN)/python ## Show a sweep's study in a browser: STORAGE=URL OPT
 	fi; \
 	$(BIN)/optuna-dashboard "$$storage" --host 127.0.0.1 --port $(OPTUNA_PORT) $(ARGS)
 
-bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs, signals, mappo or cascade, ARGS=--json
+bench: | $(BIN)/python ## Run a benchmark: NAME=book, flow, envs, signals, mappo, cascade or serve, ARGS=--json
 	$(BIN)/python -m experiments.bench $(NAME) $(ARGS)
 
 wheel: | $(BIN)/python ## Build the wheel into dist/

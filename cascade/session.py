@@ -87,6 +87,11 @@ class Latencies:
         self._kept[self._count % _KEPT_LATENCIES] = nanoseconds * _MICROSECONDS
         self._count += 1
 
+    @property
+    def last(self) -> float:
+        """The latest one's; 0 before the first."""
+        return float(self._kept[(self._count - 1) % _KEPT_LATENCIES])
+
     def percentiles(self, *wanted: float) -> list[float]:
         """Of those kept; 0 where there is none."""
         kept = self._kept[: min(self._count, _KEPT_LATENCIES)]
@@ -168,22 +173,37 @@ class PaperSession:
 
         At most `most` steps of a parent are worked; what is open then stays open.
         """
-        now = self.bar
-        bar = self.bar_at(now)
-        self.plan = self.engine.on_bar(bar, self.arrival(now), self.account, now + 1)
-        self.bar = now + 1
-        taken, worked = 0, self._worked
-        worked[...] = np.zeros((), WORKED)
-        if self.plan.signed and now + 1 >= self._first:
+        self.decide_bar()
+        taken = 0
+        if self.open_books():
             taken, whole = self._work(most)
-            worked = self.market.worked()
             if not whole:
                 return taken
         if self._watch is not None:
             self._watch(self)
-        close = float(self.bars.close[now + 1]) / self._tick
-        settle_account(self.account, worked, close, self._limits)
+        self.close_bar()
         return taken
+
+    def decide_bar(self) -> Plan:
+        """What is to be ordered over the next bar, decided at this one's close."""
+        now = self.bar
+        bar = self.bar_at(now)
+        self.plan = self.engine.on_bar(bar, self.arrival(now), self.account, now + 1)
+        self.bar = now + 1
+        return self.plan
+
+    def open_books(self) -> bool:
+        """Begin the bar that was decided on; whether a parent is to be worked in it."""
+        self._worked[...] = np.zeros((), WORKED)
+        if not self.plan.signed or self.bar < self._first:
+            return False
+        self.market.begin(self.bar, self.plan.signed, self.plan.reduces_risk)
+        return True
+
+    def close_bar(self) -> None:
+        """Book what the bar came to, and mark the account at its close."""
+        close = float(self.bars.close[self.bar]) / self._tick
+        settle_account(self.account, self._worked, close, self._limits)
 
     def bar_at(self, number: int) -> Bar:
         """Bar number `number` as it is told."""
@@ -208,8 +228,7 @@ class PaperSession:
 
     def _work(self, most: int) -> tuple[int, bool]:
         """Work the planned parent; (steps taken, whether it is done)."""
-        engine, market = self.engine, self.market
-        market.begin(self.bar, self.plan.signed, self.plan.reduces_risk)
+        market = self.market
         taken = 0
         while not market.done and taken < most:
             self.step()
@@ -218,9 +237,16 @@ class PaperSession:
                 self._watch(self)
         if not market.done:
             return taken, False
+        self.close_parent()
+        return taken, True
+
+    def close_parent(self) -> None:
+        """The parent is done: have it recorded, and kept for `close_bar`."""
+        market = self.market
         self.trades += 1
-        parent, worked = market.simulator.market.parents[0], market.worked()[0]
-        engine.on_closed(
+        self._worked[...] = market.worked()
+        parent, worked = market.simulator.market.parents[0], self._worked[0]
+        self.engine.on_closed(
             bar=self.bar,
             filled=int(worked["quantity"]),
             abandoned=int(parent["abandoned"]),
@@ -228,7 +254,6 @@ class PaperSession:
             impact=float(worked["impact_value"]),
             fees=float(worked["fees"]),
         )
-        return taken, True
 
     def step(self) -> None:
         """One hot decision, and what the books make of it."""

@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 import configs
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 from trainers.cli_learning import add_commands
+from trainers.cli_serve import add_serve
 from trainers.evaluation.cli import add_evaluate
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -571,6 +572,7 @@ def _need(extra: str, packages: tuple[str, ...]) -> None:
 
 add_evaluate(app, _need, (*_TRAINING, "arch"))
 add_commands(app, _need, _TRAINING)
+add_serve(app, _need)
 
 
 if __name__ == "__main__":

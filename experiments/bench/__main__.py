@@ -57,6 +57,12 @@ def _cascade() -> list[Figure]:
     return [*cascade.figures(), *cascade_layers.figures()]
 
 
+def _serve() -> list[Figure]:
+    from experiments.bench.serve import figures
+
+    return figures()
+
+
 def _hot_steps(name: str, steps: int) -> list[Figure]:
     if name != _HOT_BENCH:
         raise ConfigError(
@@ -87,6 +93,7 @@ BENCHES: Mapping[str, Bench] = {
     "signals": _signals,
     "mappo": _mappo,
     "cascade": _cascade,
+    "serve": _serve,
 }
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,15 @@ def _beside(name: str, value: Any, network: Any, most: float) -> Figure:
     )
 
 
-def untrained(folder: Path, seed: int) -> Models:
-    """Untrained networks of all three layers, exported to `folder` and loaded."""
+def untrained(folder: Path, seed: int, told: Mapping[str, Sequence[str]] | None = None) -> Models:
+    """Untrained networks of all three layers, exported to `folder` and loaded.
+
+    told: by layer, settings laid over its defaults.
+    """
     for layer in LAYERS:
-        told = _DROPOUT if layer == "strategic" else ()
-        config = load_train_config(layer, (), (), told, None)
+        dropout = _DROPOUT if layer == "strategic" else ()
+        over = (*dropout, *(told or {}).get(layer, ()))
+        config = load_train_config(layer, (), (), over, None)
         layout = LAYERS[layer][0]
         policy = SequentialPolicy(layout, config.mappo.policy, seed).eval()
         fields = {

@@ -1,0 +1,1 @@
+"""The service over the cascade's engine: ASGI, needs the extra `serve`."""

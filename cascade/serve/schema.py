@@ -1,0 +1,197 @@
+"""The OpenAPI description of the service, and a page that shows it without any network."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cascade.serve.desk import FULL, HOT, WARM
+from cascade.serve.requests import INSTRUMENT, TIME
+
+_TEXT, _WHOLE, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+_NS = {"type": "integer", "format": "int64", "minimum": 0, "description": "ns since 1970 UTC"}
+
+ASK: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [INSTRUMENT],
+    "properties": {
+        INSTRUMENT: {**_TEXT, "description": "as /health lists them"},
+        TIME: {
+            "type": ["integer", "null"],
+            "format": "int64",
+            "minimum": 0,
+            "maximum": (1 << 63) - 1,
+            "description": "the moment to decide, ns since 1970 UTC; left out: the one that is due",
+        },
+    },
+}
+_ORDER = {
+    "type": "object",
+    "properties": {
+        "id": {**_WHOLE, "description": "counts over the session"},
+        "kind": {"enum": ["limit", "marketable"]},
+        "venue": _TEXT,
+        "side": {"enum": ["BUY", "SELL"]},
+        "quantity": {**_WHOLE, "exclusiveMinimum": 0},
+        "limit": {**_NUMBER, "description": "currency; the worst price of a marketable order"},
+        "after_seconds": {**_NUMBER, "minimum": 0, "description": "from the decision"},
+    },
+    "required": ["id", "kind", "venue", "side", "quantity", "limit", "after_seconds"],
+}
+_CANCEL = {
+    "type": "object",
+    "properties": {"venue": _TEXT, "limit": _NUMBER, "quantity": _WHOLE},
+    "required": ["venue", "limit", "quantity"],
+}
+DECISION: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "instrument": _TEXT,
+        "time": _NS,
+        "kind": {"enum": [HOT, WARM, FULL], "description": "which layers were due"},
+        "plan": {**_WHOLE, "description": "units of the bar's parent order, sells below 0"},
+        "source": {
+            "type": ["string", "null"],
+            "enum": ["decided", "repeated", "held", "refused", None],
+            "description": "how the execution agents' action came about; null without a parent",
+        },
+        "step": {"type": ["integer", "null"], "description": "hot decisions before this one"},
+        "action": {"type": "array", "items": _NUMBER, "description": "of the execution agents"},
+        "refused_units": {**_WHOLE, "description": "that the rules did not let through"},
+        "stop": {"type": "boolean", "description": "EMERGENCY_STOP"},
+        "orders": {"type": "array", "items": _ORDER},
+        "cancels": {"type": "array", "items": _CANCEL},
+        "latency_us": {**_NUMBER, "description": "wall time of the layers and rules"},
+        "record": {**_WHOLE, "description": "number of the last safe audit record"},
+        "next": {**_NS, "description": "the moment that is due then, ns since 1970 UTC"},
+    },
+    "required": [
+        "instrument", "time", "kind", "plan", "source", "step", "action", "refused_units", "stop",
+        "orders", "cancels", "latency_us", "record", "next",
+    ],
+}  # fmt: skip
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {name: _TEXT for name in ("what", "where", "got", "expected", "remedy")},
+            "required": ["what", "where", "got", "expected", "remedy"],
+        }
+    },
+    "required": ["error"],
+}
+_STANDING = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+_REFUSALS = {
+    "400": "not HTTP",
+    "401": "the token is missing or wrong",
+    "403": "not by a loopback name, and there is no token",
+    "404": "no such instrument, or path",
+    "405": "another method is expected",
+    "408": "the body did not come in time",
+    "409": "the moment is not due",
+    "410": "the instrument's bars have ended",
+    "413": "the body is too large",
+    "415": "the body is not declared as JSON",
+    "421": "another worker works the instrument; its address stands in 'expected'",
+    "422": "the request is malformed",
+    "429": "too many requests of this client",
+    "503": "not ready, out of service, or overloaded",
+}
+
+
+def _json(told: str, schema: Any) -> dict[str, Any]:
+    return {"description": told, "content": {"application/json": {"schema": schema}}}
+
+
+def _refused(*statuses: str) -> dict[str, Any]:
+    error = {"$ref": "#/components/schemas/Error"}
+    return {status: _json(_REFUSALS[status], error) for status in statuses}
+
+
+def _get(summary: str, answer: dict[str, Any], *refusals: str) -> dict[str, Any]:
+    answers = {"200": answer, **_refused("401", "403", "404", "405", "429", *refusals)}
+    return {"get": {"summary": summary, "responses": answers}}
+
+
+def openapi(token: bool) -> dict[str, Any]:
+    """The description, by OpenAPI 3.1."""
+    text = {"description": "counters", "content": {"text/plain": {"schema": _TEXT}}}
+    page = {"description": "this page", "content": {"text/html": {"schema": _TEXT}}}
+    standing = {"$ref": "#/components/schemas/Standing"}
+    ready = _get("Whether it may be traded by, and why not", _json("ready", standing))
+    ready["get"]["responses"]["503"] = _json("not ready: the reasons", standing)
+    decide = {
+        "summary": "Decide a moment of an instrument: each moment once",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Ask"}}},
+        },
+        "responses": {
+            "200": _json("the decision", {"$ref": "#/components/schemas/Decision"}),
+            **_refused(*sorted(_REFUSALS)),
+        },
+    }
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "grandmodel",
+            "version": _version(),
+            "description": "Decisions of the cascade on paper. /events is a WebSocket that sends "
+            "every audit record, one JSON text each, once it is safe.",
+        },
+        "paths": {
+            "/decide": {"post": decide},
+            "/health": _get("How it fares", _json("alive", standing)),
+            "/ready": ready,
+            "/metrics": _get("For Prometheus", text),
+            "/openapi.json": _get("This description", _json("it", {"type": "object"})),
+            "/docs": _get("This description for people", page),
+        },
+        "components": {
+            "schemas": {"Ask": ASK, "Decision": DECISION, "Error": _ERROR, "Standing": _STANDING}
+        },
+    }
+    if token:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _version() -> str:
+    try:
+        return version("grandmodel")
+    except PackageNotFoundError:
+        return "uninstalled"
+
+
+def page(described: dict[str, Any]) -> str:
+    """The description for people; one file, nothing fetched."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>grandmodel</title><style>"
+        "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "pre{background:#f4f4f4;padding:.7rem;overflow:auto}td{padding:.1rem 1rem .1rem 0;"
+        "vertical-align:top}</style><h1>grandmodel</h1>"
+        f"<p>{html.escape(described['info']['description'])} "
+        "<a href=openapi.json>openapi.json</a></p>"
+    ]
+    for path, methods in described["paths"].items():
+        for method, told in methods.items():
+            parts.append(f"<h2>{method.upper()} {html.escape(path)}</h2>")
+            parts.append(f"<p>{html.escape(told['summary'])}</p>{_answers(told['responses'])}")
+    for name, schema in described["components"]["schemas"].items():
+        text = html.escape(json.dumps(schema, indent=1))
+        parts.append(f"<h2 id={name}>{name}</h2><pre>{text}</pre>")
+    return "".join(parts)
+
+
+def _answers(responses: dict[str, Any]) -> str:
+    rows: Sequence[str] = [
+        f"<tr><td>{status}<td>{html.escape(told['description'])}"
+        for status, told in responses.items()
+    ]
+    return f"<table>{''.join(rows)}</table>"
