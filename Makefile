@@ -50,17 +50,17 @@ setup: ## Create .venv, install the locked dependencies, compile the kernels
 		{ echo "Python 3.11 or newer is needed, got $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) --no-deps torch==$(TORCH_VERSION)
-	$(BIN)/pip install -c constraints.txt -e '.[train,folds,postgresql,serve,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[train,folds,postgresql,serve,ray-serve,dev]'
 	$(GRANDMODEL) warm
 
 # Every target below needs the environment; the message says how to get it.
 $(BIN)/python:
 	@echo "No environment at $(VENV): run 'make setup' first." >&2; exit 2
 
-test: | $(BIN)/python ## Run the tests, slow ones left out (10 minutes at most)
+test: | $(BIN)/python ## Run the tests, slow ones left out (about 20 minutes)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: | $(BIN)/python ## Run all tests (40 minutes at most)
+test-all: | $(BIN)/python ## Run all tests (about an hour)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: | $(BIN)/python ## Lint, format, types and the arrows between rooms

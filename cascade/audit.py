@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.events import RECORDS, SCHEMA_VERSION, Event
+from cascade.events import RECORDS, SCHEMA_VERSION, Event, Payload
 from configs.cascade import AuditConfig
 from configs.errors import AuditError
 
@@ -40,7 +40,7 @@ _MOST_SCHEMA = 1 << 20
 _MOST_PAYLOAD = 1 << 26
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-Write = Callable[[int, bytes], int]
+Write = Callable[[int, bytes | bytearray], int]
 
 
 def _schema() -> bytes:
@@ -105,7 +105,7 @@ class AuditLog:
         """Bytes that are not acknowledged yet."""
         return len(self._pending)
 
-    def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int:
+    def add(self, event: Event, clock: int, payload: Payload = b"", count: int = 1) -> int:
         """Put a record down; its number. Nothing of it is safe before `acknowledge`.
 
         Args:
@@ -148,7 +148,7 @@ class AuditLog:
         if self._pending:
             if self._size >= self._most_size:
                 self._rotate()
-            self._put(bytes(self._pending))
+            self._put(self._pending)
             self._pending.clear()
         self._acknowledged = self._number - 1
         return self._acknowledged
@@ -180,7 +180,7 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
 
-    def _put(self, content: bytes) -> None:
+    def _put(self, content: bytearray) -> None:
         """Write all of `content`, or nothing of it."""
         written = 0
         try:
@@ -273,6 +273,16 @@ def read_log(folder: Path) -> Iterator[Record]:
                 )
             expected = record.number + 1
             yield record
+
+
+def frames(content: bytes) -> Iterator[Record]:
+    """The records in bytes that a log has put down, all of them whole."""
+    at = 0
+    while at < len(content):
+        record = _frame(Path(), content, at)
+        assert record is not None
+        at += _HEAD.size + len(record.payload)
+        yield record
 
 
 def _segment(path: Path, last: bool) -> Iterator[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -185,6 +185,11 @@ def parse_book_state(raw: bytes, where: str) -> BookState:
             f"book state {where} is not JSON ({error}); expected an object with 'venues' and "
             "'parent'"
         ) from error
+    return book_state_of(fields, where)
+
+
+def book_state_of(fields: Any, where: str) -> BookState:
+    """The book state in JSON data; `where` names it in errors (RequestError)."""
     try:
         return BookState.model_validate(fields)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 
 SMART_NAME = "SMART"
-_SIDE_NAMES = {1: "BUY", -1: "SELL"}
+SIDE_NAMES = {1: "BUY", -1: "SELL"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def orders_of(
     )
     parent, made = view.parent[0], decision[0]
     venues = [*(venue.name for venue in config.market.venues), SMART_NAME]
-    side = _SIDE_NAMES[int(parent["side"])]
+    side = SIDE_NAMES[int(parent["side"])]
     orders = [
         ChildOrder(
             kind="marketable" if child["kind"] == AGGRESSIVE else "limit",

@@ -13,7 +13,6 @@ holds, risk allocates at most `fallback.risk_share` of the limit and only what r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,23 @@ from numpy.typing import NDArray
 
 from cascade import hot
 from cascade.deadlines import Caller
-from cascade.events import DECIDED, HELD, ORDER, REFUSED, REPEATED, Event
+from cascade.events import BAR, DECIDED, HELD, ORDER, REFUSED, REPEATED, Event
 from cascade.health import Health, Sink
-from cascade.hot import FAULTS, SOUND, decide_step, forget, hold_action, hot_arrays, read_step
+from cascade.hot import (
+    FAULTS,
+    SOUND,
+    Decide,
+    decider,
+    forget,
+    hold_action,
+    hot_arrays,
+    read_step,
+)
 from cascade.models import LayerModel, Models
+from cascade.planning import Plan, Planner, tell_watch
+from cascade.recording import Recording
+from cascade.records import Records
 from cascade.risk import Guard
-from cascade.rows import allowed_at
 from cascade.upper import STRATEGIC, TACTICAL, Upper
 from cascade.voices import Voices
 from configs.barwise import LayerConfig
@@ -37,29 +47,13 @@ from configs.market import VENUE_COUNT
 from market.decode import CHILD, execution_rules
 from market.orders.layout import BUY, SELL
 from market.state import AGGRESSIVE, SMART
-from market.working import WAIT
 from signals.bars.clock import NS_PER_MINUTE
 from signals.bars.streams import Bar
 from signals.upstream import CONTEXT_WIDTH, sign_context
 
 _EXECUTION = "execution"
 _NS = 1_000_000_000
-_AUDIT, _BARS, _QUOTES = "audit", "bars", "quotes"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The parent order for the bar that begins; `signed` 0 lets it pass.
-
-    Attributes:
-        start: of that bar, ns since 1970 UTC.
-        signed: units, sells below 0.
-        reduces_risk: whether it brings the position toward flat.
-    """
-
-    start: int
-    signed: int
-    reduces_risk: bool = False
+_BARS, _QUOTES = "bars", "quotes"
 
 
 class Engine:
@@ -69,6 +63,7 @@ class Engine:
         hot: arrays of the step decided last; its children, cancels and decision are to be sent.
         upper: the layers above execution.
         health: how calls and inputs fare.
+        recording: whether the log can be written.
         guard: the rules that every order passes; None before the first good bar.
         steps: hot decisions of the session.
     """
@@ -89,16 +84,22 @@ class Engine:
         self.health = Health(sink, caller, config.fallback)
         self._voices = Voices(models, config)
         self.upper = Upper(models, self._voices, self.health, sink, execution)
+        self._planner = Planner(self.upper, self.health, sink, config)
         self.rules = execution_rules(execution)
-        self.hot = hot_arrays(execution.child.max_children, execution.child.max_resting)
+        arrays = hot_arrays(execution.child.max_children, execution.child.max_resting)
+        self._heard, self.hot = arrays
+        self._records = Records(self._heard, self.hot)
+        self.recording = Recording(sink, self.health, self._forget)
+        self._silent_steps = config.freshness.silent_steps
         self._step_ns = round(execution.step_seconds * _NS)
         self._bar_ns = round(self.upper.minutes * NS_PER_MINUTE)
         self.guard: Guard | None = None
+        self._decide: Decide | None = None
         self._context = np.zeros(CONTEXT_WIDTH)
         self._action, self._hold = hold_action(), hold_action()
-        self.steps, self._next_id, self._lost = 0, 0, 0
-        self._bar, self._position, self._parent_start, self._clock = -1, 0, 0, clock
-        self._base, self._stopped = 0.0, False
+        self.steps, self._next_id = 0, 0
+        self._bar, self._parent_start, self._clock = -1, 0, clock
+        self._stopped, self._past = False, np.zeros(0, BAR)
         self._wanted_rollback: list[str] = []
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
@@ -118,21 +119,18 @@ class Engine:
         return self.health.degraded
 
     @property
+    def clock(self) -> int:
+        """The end of the last bar, ns since 1970 UTC."""
+        return self._clock
+
+    @property
     def alarms(self) -> list[str]:
         """The latest things that went wrong, newest last."""
         return self.health.alarms
 
     def described(self) -> dict[str, Any]:
         """The session as its first record tells it."""
-        models = {
-            layer: {
-                "folder": str(model.folder.resolve()),
-                "digest": model.digest,
-                "commit": model.manifest.commit,
-                "market": model.manifest.market,
-            }
-            for layer, model in self.models.active.items()
-        }
+        models = {layer: model.described() for layer, model in self.models.active.items()}
         return {"config": self.config.model_dump(mode="json"), "models": models}
 
     def rollback(self, layer: str) -> None:
@@ -165,8 +163,8 @@ class Engine:
         Raises:
             ArtefactError: its environment's market or signals are not those of this session.
         """
-        self._check_same(self.models.active[model.layer], model)
-        before = self.models.active[model.layer].digest
+        old = self.models.active[model.layer]
+        model.check_stands_in(old)
         self.models.take(model)
         self._bind()
         if model.layer == STRATEGIC:
@@ -177,25 +175,30 @@ class Engine:
             layer=model.layer,
             folder=str(model.folder.resolve()),
             digest=model.digest,
-            before=before,
+            before=old.digest,
         )
 
-    @staticmethod
-    def _check_same(old: LayerModel[Any], new: LayerModel[Any]) -> None:
-        keys = {
-            STRATEGIC: ("bar_minutes", "signals", "horizon_bars", "account", "decision"),
-            TACTICAL: ("bar_minutes", "signals", "horizon_bars", "account", "tilt", "past_bars"),
-            _EXECUTION: ("step_seconds", "parent", "child"),
-        }[new.layer]
-        for key in keys:
-            mine, other = getattr(old.config, key), getattr(new.config, key)
-            if mine != other:
-                raise ArtefactError(
-                    f"{new.folder} was trained with env.{key} {other!r}, this session runs with "
-                    f"{mine!r}; begin a new session for it"
-                )
-
     # -- bars
+
+    def on_past(self, bars: NDArray[Any]) -> int:
+        """Take in bars that closed before the session decides; how many of them were needed.
+
+        Before any other bar. Args: BAR [k], in order.
+
+        Raises:
+            DataError: one is none, or does not follow. AuditError: they cannot be recorded.
+        """
+        taken = 0
+        for row in bars.tolist():
+            taken += 1
+            if self.upper.read_past(Bar(*row)):
+                break
+        if taken:
+            self._past = bars[:taken].copy()
+            self._clock = int(self._past["start"][-1]) + self._bar_ns
+            self.sink.add(Event.PAST_BARS, self._clock, self._past.tobytes(), taken)
+            self.sink.acknowledge()
+        return taken
 
     def on_bar(self, bar: Bar, arrived: int, account: NDArray[Any], number: int) -> Plan:
         """A tactical bar has closed: what is to be ordered over the next one.
@@ -209,7 +212,7 @@ class Engine:
             The plan; its record is acknowledged where it orders anything.
         """
         clock = bar.start + self._bar_ns
-        recording = self._record_again()
+        recording = self.recording.again(self._clock)
         self._renew_models()
         self.sink.tell(
             Event.NEW_5MIN_BAR,
@@ -221,17 +224,15 @@ class Engine:
             number=number,
             recording=recording,
         )
-        self._bar, self._position = number, int(account["position"][0])
+        self._bar = number
         plan = Plan(clock, 0)
         if self._feed(bar, arrived, clock):
             self._watch_account(bar, clock, account)
-            plan = self._decide_bar(clock, account, recording)
+            plan = self._planner.plan(clock, account, self.guard, recording)
         try:
             self.sink.acknowledge()
-            if plan.signed and self.config.audit.sync:
-                self.sink.sync()
         except AuditError as error:
-            self._interrupted(error)
+            self.recording.interrupted(error)
             return Plan(clock, 0)
         if plan.signed:
             self.begin_parent(plan)
@@ -261,11 +262,15 @@ class Engine:
         """Have the rules take over the account that was marked at the bar's close."""
         if self.guard is None:
             self.guard = self._opened(account)
+            if len(self._past):
+                self.guard.past(self._past)
+                self._past = self._past[:0].copy()
+            self._decide = decider(self.hot, self.guard.judging(self.rules), self.guard.tick)
             if self._stopped:
                 self.guard.stop()
         self.guard.bar(bar, clock, account)
         self.sink.tell(Event.VAR_UPDATE, clock, **self.guard.described())
-        self._tell_watch(clock)
+        tell_watch(self.guard, self.guard.standing, self.health, self.sink, clock)
 
     def _opened(self, account: NDArray[Any]) -> Guard:
         """The rules over an account that begins, by the layer whose account is traded."""
@@ -276,56 +281,6 @@ class Engine:
         volume = usual * self.upper.minutes / config.bar_minutes
         return Guard(self.config.risk, account, config.market.tick, volume, self._bar_ns)
 
-    def _tell_watch(self, clock: int) -> None:
-        """RISK_BREACH where limits bind otherwise than before, EMERGENCY_STOP where rules stop."""
-        assert self.guard is not None
-        changed, stopped = self.guard.news()
-        if changed and self.guard.breached:
-            self.sink.tell(Event.RISK_BREACH, clock, **self.guard.described())
-        if stopped:
-            self.sink.tell(Event.EMERGENCY_STOP, clock, by="risk", reason="value at risk")
-            self.health.alarm("emergency stop by the rules: value at risk is beyond stop_use")
-
-    def _decide_bar(self, clock: int, account: NDArray[Any], recording: bool) -> Plan:
-        """The tactical decision and the parent order that it comes to, breakers' cuts included."""
-        assert self.guard is not None
-        decided = self.upper.decide(clock, account)
-        wanted = self.guard.bounded(self._wanted(account) if decided else 0)
-        return self._order(wanted, clock, recording) if wanted else Plan(clock, 0)
-
-    def _wanted(self, account: NDArray[Any]) -> int:
-        """Signed units from the position to the target."""
-        limit, upper = int(account["limit"][0]), self.upper
-        target, held = upper.target, self._position / limit
-        if self.health.holding & {STRATEGIC, TACTICAL}:
-            # Toward the little that risk allocates, never away from flat.
-            most = min(abs(held), self.config.fallback.risk_share)
-            target = min(max(held, -most), most)
-        elif upper.style == WAIT:
-            return 0
-        if upper.fast is not None:
-            allowed = float(allowed_at(account, upper.fast.limits, False))
-            target = min(max(target, -allowed), allowed)
-        return round(target * limit) - self._position
-
-    def _order(self, wanted: int, clock: int, recording: bool) -> Plan:
-        """What the rules let through of an order of `wanted` signed units."""
-        assert self.guard is not None
-        signed, why = self.guard.parent(wanted, clock)
-        self._tell_watch(clock)
-        if not recording:
-            signed, why = 0, {"reason": _AUDIT}
-        if why is not None:
-            self.sink.tell(Event.TRADE_REJECTED, clock, wanted=wanted, allowed=signed, **why)
-        if not signed:
-            return Plan(clock, 0)
-        reduces = abs(self._position + signed) < abs(self._position)
-        self.sink.tell(
-            Event.TRADE_QUALIFIED, clock, signed=signed, target=self.upper.target,
-            reduces_risk=reduces,
-        )  # fmt: skip
-        return Plan(clock, signed, reduces)
-
     def begin_parent(self, plan: Plan) -> None:
         """Make ready for the steps of a parent order."""
         side = BUY if plan.signed > 0 else SELL
@@ -333,7 +288,11 @@ class Engine:
         if self.guard is not None:
             self.guard.side = side
         self._parent_start = plan.start
-        forget(self.hot)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let nothing of the steps before stand in for what is to come."""
+        forget(self._heard)
         self.health.forget(_EXECUTION)
 
     # -- steps
@@ -346,66 +305,48 @@ class Engine:
 
         What to send is in `hot`; its record is acknowledged. Args: see `hot.read_step`.
         """
-        sink, work, guard = self.sink, self.hot, self.guard
-        if guard is None or (self._lost and not self._record_again()):
-            self._lost += self._lost > 0
+        sink, guard, decide = self.sink, self.guard, self._decide
+        if guard is None or decide is None:
+            return False
+        if self.recording.lost and not self.recording.again(self._clock):
             return False
         if self.models.staged or self._wanted_rollback:
             self._renew_models()
         mark, degraded = sink.mark(), self.health.degraded.copy()
         guard.keep()
-        clock = self._parent_start + int(parent["step"][0]) * self._step_ns
         fault = read_step(
-            work, parent, episode, depth, owned, self._context, self.rules,
-            self.config.freshness.silent_steps, self._row,
+            self._heard, parent, episode, depth, owned, self._context, self.rules,
+            self._silent_steps, self.steps, self._bar, self._row,
         )  # fmt: skip
-        self._tell_tick(clock, parent, episode, depth)
-        source, action = self._choose(fault, clock)
-        gate = guard.gate
-        decide_step(
-            work, action, source, self.steps, self._next_id, parent, episode, owned, self.rules,
-            gate.account, gate.limits, gate.state, guard.tick, clock / _NS,
-        )  # fmt: skip
-        guard.watched = int(work.counts[hot.WATCHED])
-        self._tell_acted(clock, source)
+        counts = self._heard.counts.tolist()
+        clock = self._parent_start + counts[hot.STEP] * self._step_ns
+        rows = counts[hot.OWNED_ROWS]
+        sink.add(Event.NEW_TICK, clock, self._records.tick(rows), rows)
+        source, action = self._choose(fault, counts[hot.SILENT_VENUES], clock)
+        decide(action, source, self._next_id, clock / _NS)
+        counts = self._heard.counts.tolist()
+        self._tell_acted(clock, source, counts)
         try:
             sink.acknowledge()
         except AuditError as error:
             sink.take_back(mark)
             guard.undo()
             self.health.degraded = degraded
-            self._interrupted(error)
+            self.recording.interrupted(error)
             return False
         self.steps += 1
-        self._next_id += int(work.decision["children"][0])
-        self._base = float(episode["base"][0])
+        self._next_id += counts[hot.CHILDREN]
         # Breakers take back what rests though no layer answers.
-        return source < HELD or bool(work.decision["cancel_all"][0])
+        return source < HELD or bool(counts[hot.CANCEL_ALL])
 
-    def _tell_tick(self, clock: int, parent: Any, episode: Any, depth: Any) -> None:
-        """NEW_TICK: in the layout of `events.TICK`, put together from the arrays as they lie."""
-        count = int(self.hot.counts[hot.OWNED_ROWS])
-        payload = b"".join(
-            (
-                self.steps.to_bytes(8, "little"),
-                self._bar.to_bytes(8, "little", signed=True),
-                parent.tobytes(),
-                episode.tobytes(),
-                depth.tobytes(),
-                self._context.tobytes(),
-                self.hot.owned[:count].tobytes(),
-            )
-        )
-        self.sink.add(Event.NEW_TICK, clock, payload, count)
-
-    def _choose(self, fault: int, clock: int) -> tuple[int, NDArray[np.float32]]:
+    def _choose(self, fault: int, silent: int, clock: int) -> tuple[int, NDArray[np.float32]]:
         """The joint action to decode, and how it came about."""
         if fault != SOUND:
             self.health.refuse(_QUOTES, FAULTS[fault], clock)
             return REFUSED, self._hold
-        if _QUOTES in self.health.degraded:
+        if silent or self.health.degraded:
             self.health.recover(_QUOTES, clock)
-        self._watch_venues(clock)
+            self._watch_venues(clock)
         self._voices.keys[_EXECUTION] = self.steps
         source = self.health.call(_EXECUTION, self._ask, clock)
         if source == DECIDED:
@@ -414,31 +355,30 @@ class Engine:
         return source, self._action if source == REPEATED else self._hold
 
     def _watch_venues(self, clock: int) -> None:
-        silent = self.hot.seen["silent"][0]
-        if not silent.any() and not self.health.degraded:
-            return
+        silent = self._heard.seen["silent"][0]
         for venue in range(VENUE_COUNT):
             name = f"venue {venue}"
-            if silent[venue] >= self.config.freshness.silent_steps:
+            if silent[venue] >= self._silent_steps:
                 self.health.degrade(name, "silent", clock)
             elif name in self.health.degraded:
                 self.health.recover(name, clock)
 
-    def _tell_acted(self, clock: int, source: int) -> None:
-        work, sink = self.hot, self.sink
-        sink.add(Event.EXECUTE_TRADE, clock, work.acted.tobytes())
-        if source != REFUSED:
-            self._tell_watch(clock)
-        counts = work.counts
-        orders, refusals, cancels = counts[hot.ORDERS], counts[hot.REFUSALS], counts[hot.CANCELS]
-        if refusals:
-            payload = work.refusals[:refusals].tobytes()
-            sink.add(Event.RULES_REFUSED, clock, payload, int(refusals))
-        if cancels:
-            sink.add(Event.CANCEL_SENT, clock, work.cancelled[:cancels].tobytes(), int(cancels))
-        if orders:
-            sink.add(Event.ORDER_SUBMITTED, clock, work.orders[:orders].tobytes(), int(orders))
-        if work.acted["stop"][0]:
+    def _tell_acted(self, clock: int, source: int, counts: list[int]) -> None:
+        """What the step came to, `counts` of each."""
+        sink, records, guard = self.sink, self._records, self.guard
+        sink.add(Event.EXECUTE_TRADE, clock, records.acted)
+        if source != REFUSED and guard is not None and counts[hot.STANDING] != guard.told:
+            tell_watch(guard, counts[hot.STANDING], self.health, sink, clock)
+        count = counts[hot.REFUSALS]
+        if count:
+            sink.add(Event.RULES_REFUSED, clock, records.refusals(count), count)
+        count = counts[hot.CANCELS]
+        if count:
+            sink.add(Event.CANCEL_SENT, clock, records.cancelled(count), count)
+        count = counts[hot.ORDERS]
+        if count:
+            sink.add(Event.ORDER_SUBMITTED, clock, records.orders(count), count)
+        if counts[hot.STOP]:
             sink.tell(Event.EMERGENCY_STOP, clock, by="execution")
 
     @property
@@ -485,13 +425,14 @@ class Engine:
             if len(told):
                 sink.add(event, clock, told.tobytes(), len(told))
         if self.guard is not None:
-            self.guard.report(self._base, fills, cancelled, rejected, forced)
-        self._keep_recording()
+            base = float(self.hot.tick["episode"]["base"][0])
+            self.guard.report(base, fills, cancelled, rejected, forced)
+        self.recording.keep()
 
     def on_closed(self, **told: Any) -> None:
         """The parent order is done; `told` goes to the log."""
         self.sink.tell(Event.TRADE_CLOSED, self._parent_start, **told)
-        self._keep_recording()
+        self.recording.keep(self.config.audit.sync)
 
     def stop(self, reason: str) -> None:
         """EMERGENCY_STOP by an operator: nothing goes but toward flat, until `let_go`."""
@@ -499,7 +440,12 @@ class Engine:
         if self.guard is not None:
             self.guard.stop()
         self.sink.tell(Event.EMERGENCY_STOP, self._clock, by="operator", reason=reason)
-        self._keep_recording()
+        self.recording.keep()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an emergency stop holds, an operator's or the rules'."""
+        return self._stopped or (self.guard is not None and self.guard.stopped)
 
     def let_go(self, reason: str) -> None:
         """Lift an emergency stop, whoever stopped: an operator's decision alone."""
@@ -507,55 +453,13 @@ class Engine:
         if self.guard is not None:
             self.guard.let_go()
         self.sink.tell(Event.STOP_LIFTED, self._clock, reason=reason)
-        self._keep_recording()
+        self.recording.keep()
 
     def end(self) -> None:
         """Record the end of the session."""
         self.sink.tell(Event.SESSION_ENDED, self._clock, steps=self.steps)
         self.sink.acknowledge()
         self.models.close()
-
-    # -- faults
-
-    def _interrupted(self, error: AuditError) -> None:
-        """Nothing can be recorded: nothing is traded until it can."""
-        if not self._lost:
-            self.health.alarm(str(error))
-        self._lost += 1
-
-    def _keep_recording(self) -> None:
-        """Acknowledge what has happened; kept in memory while the disk is full.
-
-        Raises:
-            AuditError: more waits than may: the session must end.
-        """
-        try:
-            self.sink.acknowledge()
-        except AuditError as error:
-            self._interrupted(error)
-            if self.sink.overflowing:
-                raise
-
-    def _record_again(self) -> bool:
-        """Whether records can be written, after an interruption too."""
-        mark = self.sink.mark()
-        if self._lost:
-            self.sink.tell(Event.AUDIT_INTERRUPTED, self._clock, calls=self._lost)
-        try:
-            self.sink.acknowledge()
-        except AuditError as error:
-            self.sink.take_back(mark)
-            self._interrupted(error)
-            return False
-        if self._lost:
-            self.resume()
-        return True
-
-    def resume(self) -> None:
-        """Go on after an interruption of the log: nothing is remembered of the steps before."""
-        self._lost = 0
-        forget(self.hot)
-        self.health.forget(_EXECUTION)
 
 
 __all__ = ["Engine", "Plan"]

@@ -14,11 +14,13 @@ import numpy as np
 
 from configs.market import VENUE_COUNT
 from market.decode import ACTION_WIDTH, CHILD
-from market.paper import ENDED, FILL
+from market.paper_layout import ENDED, FILL
 from market.state import EPISODE, LEVELS_SEEN, OWNED_FIELDS, PARENT
 from signals.upstream import CONTEXT_WIDTH
 
-SCHEMA_VERSION = 2  # rises whenever a record's meaning or dtype changes
+Payload = bytes | memoryview
+
+SCHEMA_VERSION = 3  # rises whenever a record's meaning or dtype changes
 
 
 class Event(IntEnum):
@@ -40,7 +42,7 @@ class Event(IntEnum):
     TRADE_CLOSED = 14  # a parent order is done: what it came to
     RISK_BREACH = 15
     VAR_UPDATE = 16
-    KELLY_SIZING = 17
+    KELLY_SIZING = 17  # what of a target the expected return bears
     EMERGENCY_STOP = 18
     SESSION_BEGUN = 32  # artefacts, settings, seed
     SESSION_ENDED = 33
@@ -55,8 +57,22 @@ class Event(IntEnum):
     STEP_REPORTED = 44  # what venues say of a step: fills and ends follow
     RULES_REFUSED = 43  # child orders that the rules do not let through, or not whole
     STOP_LIFTED = 45  # a person lets go of an emergency stop
+    PAST_BARS = 46  # bars that had closed before the session began to decide
+    BOOK_DECIDED = 47  # a step of somebody else's parent order, in books of their own
     AUDIT_INTERRUPTED = 42  # how long nothing could be recorded, and nothing was traded
 
+
+# A closed bar of the tactical length, as `signals.bars.streams.Bar`.
+BAR = np.dtype(
+    [
+        ("start", np.int64),  # ns since 1970 UTC
+        ("open", np.float64),
+        ("high", np.float64),
+        ("low", np.float64),
+        ("close", np.float64),
+        ("volume", np.float64),
+    ]
+)
 
 # A step's inputs. Active rows of own resting orders follow it, `count` of them, as OWNED.
 TICK = np.dtype(
@@ -103,6 +119,7 @@ REFUSAL = np.dtype(
 CANCEL = np.dtype([("index", np.int64)])  # of an own resting order
 
 RECORDS: dict[Event, Any] = {
+    Event.PAST_BARS: BAR,
     Event.NEW_TICK: TICK,
     Event.EXECUTE_TRADE: ACTED,
     Event.RULES_REFUSED: REFUSAL,

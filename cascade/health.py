@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cascade.deadlines import Ask, Caller, Outcome
-from cascade.events import DECIDED, HELD, REPEATED, SOURCES, Event
+from cascade.events import DECIDED, HELD, REPEATED, SOURCES, Event, Payload
 from configs.cascade import FallbackConfig
 
 _KEPT_ALARMS = 20
@@ -15,7 +15,7 @@ _KEPT_ALARMS = 20
 class Sink(Protocol):
     """Where records go: `cascade.audit.AuditLog`, or a replay's list."""
 
-    def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int: ...
+    def add(self, event: Event, clock: int, payload: Payload = b"", count: int = 1) -> int: ...
     def tell(self, event: Event, clock: int, **told: Any) -> int: ...
     def mark(self) -> tuple[int, int]: ...
     def take_back(self, mark: tuple[int, int]) -> None: ...

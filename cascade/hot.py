@@ -1,17 +1,21 @@
 """The hot path: a step's inputs to the execution agents' row, their answer to judged orders.
 
-Two kernels with the network's call between them, on arrays that are allocated once.
+Two kernels with the network's call between them, on arrays that are allocated once. The first
+copies what it is shown into the record that the audit log keeps, and the second reads nothing
+else: its arrays are the session's own, so that numba need not look at them at every call.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.events import ACTED, DECIDED, HELD, ORDER, OWNED, REFUSAL, REFUSED
+from cascade.events import ACTED, DECIDED, HELD, ORDER, OWNED, REFUSAL, REFUSED, TICK
 from configs.market import VENUE_COUNT
 from market.decode import ACTION_WIDTH, CHILD, DECISION, HOLD_CHILDREN, RISK_DECISION, decode
 from market.kernels import inlined, kernel
@@ -21,7 +25,7 @@ from market.risk.children import orders_of_children
 from market.risk.judge import judge, send_all
 from market.risk.layout import APPROVE, REDUCE_SIZE, VERDICT
 from market.risk.ledger import open_excess, take_mark, value_account, watch
-from market.state import ACTIVE, LEVEL_PRICE, LEVELS_SEEN, SMART
+from market.state import ACTIVE, LEVEL_PRICE, LEVELS_SEEN, OWNED_FIELDS, SMART
 from market.view import EMPTY_PRICE, twice_mid_of
 from signals.execution_rows import observe
 from signals.upstream import CONTEXT_WIDTH
@@ -38,12 +42,41 @@ SEEN = np.dtype(
 )
 
 
-class Hot(NamedTuple):
-    """What one step's decision reads and writes besides the market's records."""
+class Heard(NamedTuple):
+    """What `read_step` writes besides the agents' row."""
 
     depth: NDArray[np.int32]  # the view, silent venues left out
     last_depth: NDArray[np.int32]  # as it came in the step before
     seen: NDArray[Any]  # SEEN [1]
+    tick: NDArray[Any]  # TICK [1], the step as it came
+    owned: NDArray[Any]  # OWNED [max_resting], the active ones; in memory they follow `tick`
+    resting: NDArray[np.int32]  # [max_resting, OWNED_FIELDS], own orders as they came
+    counts: NDArray[np.int64]  # [COUNTS]
+
+
+class Judging(NamedTuple):
+    """The rules that a session's orders pass, as `market.risk` has them.
+
+    Attributes:
+        account, limits, state: EXPOSURE, LIMITS and STATE [1]; what passes is booked there.
+        kept_account, kept_state: as they were before the step.
+        rules: market.decode.RULES [1].
+    """
+
+    account: NDArray[Any]
+    limits: NDArray[Any]
+    state: NDArray[Any]
+    kept_account: NDArray[Any]
+    kept_state: NDArray[Any]
+    rules: NDArray[Any]
+
+
+class Hot(NamedTuple):
+    """What one step's decision comes to, and what it is made of."""
+
+    depth: NDArray[np.int32]  # the view, silent venues left out
+    tick: NDArray[Any]  # TICK [1], the step as it came
+    resting: NDArray[np.int32]  # [max_resting, OWNED_FIELDS], own orders as they came
     children: NDArray[Any]  # CHILD [max_children]; refused ones have no quantity
     cancels: NDArray[np.int8]  # [max_resting]
     decision: NDArray[Any]  # DECISION [1]
@@ -52,22 +85,50 @@ class Hot(NamedTuple):
     refusals: NDArray[Any]  # REFUSAL [max_children]
     judged: NDArray[Any]  # market.orders.layout.ORDER [max_children + 1]; the last would cross
     verdicts: NDArray[Any]  # VERDICT [max_children + 1]
-    owned: NDArray[Any]  # OWNED [max_resting], the active ones
     cancelled: NDArray[np.int64]  # [max_resting], places of own orders to cancel
     counts: NDArray[np.int64]  # [COUNTS]
 
 
-ORDERS, REFUSALS, OWNED_ROWS, CANCELS, UNITS_REFUSED, WATCHED, PASSED = range(7)
-COUNTS = 7
+# Of `counts`: as a list of whole numbers they are read ten times as fast as from their records.
+(
+    ORDERS, REFUSALS, OWNED_ROWS, CANCELS, UNITS_REFUSED, STANDING, PASSED, SILENT_VENUES, STEP,
+    CHILDREN, CANCEL_ALL, STOP,
+) = range(12)  # fmt: skip
+COUNTS = 12
+
+# Parts of STANDING: what a watch found (`market.risk.ledger.WATCHES`), and two bits.
+WATCHED, OVER, STOPPED = 3, 4, 8
 
 
-def hot_arrays(max_children: int, max_resting: int) -> Hot:
-    """Arrays of a session."""
-    shape = (VENUE_COUNT, 2, LEVELS_SEEN, 2)
-    hot = Hot(
-        depth=np.zeros(shape, np.int32),
-        last_depth=np.zeros(shape, np.int32),
+@inlined
+def standing(found: int, account: Any, limits: Any, state: Any) -> int:
+    """What binds, as one number: a watch's finding, value at risk beyond `reduce_use`, a stop."""
+    over = OVER if account.use > limits.reduce_use else 0
+    return int(found) | over | (STOPPED if state.stopped != 0 else 0)
+
+
+@kernel
+def standing_of(found: int, accounts: Any, limits: Any, states: Any) -> int:
+    """`standing`, of EXPOSURE, LIMITS and STATE [1]."""
+    return int(standing(found, accounts[0], limits[0], states[0]))
+
+
+def hot_arrays(max_children: int, max_resting: int) -> tuple[Heard, Hot]:
+    """Arrays of a session; both share those of the same names."""
+    record = np.zeros(TICK.itemsize + max_resting * OWNED.itemsize, np.uint8)
+    heard = Heard(
+        depth=np.zeros((VENUE_COUNT, 2, LEVELS_SEEN, 2), np.int32),
+        last_depth=np.zeros((VENUE_COUNT, 2, LEVELS_SEEN, 2), np.int32),
         seen=np.zeros(1, SEEN),
+        tick=record[: TICK.itemsize].view(TICK),
+        owned=record[TICK.itemsize :].view(OWNED),
+        resting=np.zeros((max_resting, OWNED_FIELDS), np.int32),
+        counts=np.zeros(COUNTS, np.int64),
+    )
+    hot = Hot(
+        depth=heard.depth,
+        tick=heard.tick,
+        resting=heard.resting,
         children=np.zeros(max_children, CHILD),
         cancels=np.zeros(max_resting, np.int8),
         decision=np.zeros(1, DECISION),
@@ -76,19 +137,18 @@ def hot_arrays(max_children: int, max_resting: int) -> Hot:
         refusals=np.zeros(max_children, REFUSAL),
         judged=np.zeros(max_children + 1, JUDGED),
         verdicts=np.zeros(max_children + 1, VERDICT),
-        owned=np.zeros(max_resting, OWNED),
         cancelled=np.zeros(max_resting, np.int64),
-        counts=np.zeros(COUNTS, np.int64),
+        counts=heard.counts,
     )
-    forget(hot)
-    return hot
+    forget(heard)
+    return heard, hot
 
 
-def forget(hot: Hot) -> None:
+def forget(heard: Heard) -> None:
     """Remember nothing of the steps before: at a parent's begin, and after an interruption."""
-    hot.seen["clock"] = -np.inf
-    hot.seen["silent"] = 0
-    hot.last_depth[...] = 0
+    heard.seen["clock"] = -np.inf
+    heard.seen["silent"] = 0
+    heard.last_depth[...] = 0
 
 
 @inlined
@@ -116,55 +176,78 @@ def _sound(parent: Any, episode: Any) -> bool:
 
 
 @inlined
-def _listen(hot: Any, depth: Any, most: int) -> int:
+def _listen(heard: Any, depth: Any, most: int) -> int:
     """Copy the venues that still quote anything new; how many those are."""
-    seen, heard = hot.seen[0], 0
+    seen, speaking = heard.seen[0], 0
+    heard.counts[SILENT_VENUES] = 0
     for venue in range(VENUE_COUNT):
         changed, quotes = False, False
         for half in range(2):
             for level in range(LEVELS_SEEN):
                 for field in range(2):
                     value = depth[venue, half, level, field]
-                    changed = changed or value != hot.last_depth[venue, half, level, field]
-                    hot.last_depth[venue, half, level, field] = value
+                    changed = changed or value != heard.last_depth[venue, half, level, field]
+                    heard.last_depth[venue, half, level, field] = value
                 quotes = quotes or depth[venue, half, level, LEVEL_PRICE] >= 0
         seen.silent[venue] = 0 if changed else seen.silent[venue] + 1
+        heard.counts[SILENT_VENUES] += 1 if seen.silent[venue] >= most else 0
         speaks = quotes and seen.silent[venue] < most
-        heard += 1 if speaks else 0
+        speaking += 1 if speaks else 0
         for half in range(2):
             for level in range(LEVELS_SEEN):
                 for field in range(2):
                     value = depth[venue, half, level, field]
                     if not speaks:
                         value = EMPTY_PRICE if field == LEVEL_PRICE else 0
-                    hot.depth[venue, half, level, field] = value
-    return heard
+                    heard.depth[venue, half, level, field] = value
+    return speaking
+
+
+@inlined
+def _note(
+    heard: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, step: int, bar: int
+) -> None:
+    """Put the step as it came into the log's record."""
+    tick, counts = heard.tick[0], heard.counts
+    tick.step, tick.bar, tick.parent, tick.episode = step, bar, parent, episode
+    for venue in range(VENUE_COUNT):
+        for half in range(2):
+            for level in range(LEVELS_SEEN):
+                for field in range(2):
+                    tick.depth[venue, half, level, field] = depth[venue, half, level, field]
+    for index in range(CONTEXT_WIDTH):
+        tick.context[index] = context[index]
+    counts[OWNED_ROWS] = 0
+    for index in range(owned.shape[0]):
+        for field in range(owned.shape[1]):
+            heard.resting[index, field] = owned[index, field]
+        if owned[index, ACTIVE] == 1:
+            place = heard.owned[counts[OWNED_ROWS]]
+            place.index = index
+            for field in range(owned.shape[1]):
+                place.fields[field] = owned[index, field]
+            counts[OWNED_ROWS] += 1
+    counts[STEP] = parent.step
 
 
 @kernel
 def read_step(
-    hot: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, rules: Any,
-    silent_steps: int, row: Any,
+    heard: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, rules: Any,
+    silent_steps: int, step: int, bar: int, row: Any,
 ) -> int:  # fmt: skip
-    """Check a step's inputs and write the agents' row; SOUND, or what is wrong.
+    """Note a step's inputs, check them and write the agents' row; SOUND, or what is wrong.
 
     Args:
         parent, episode: PARENT [1] and EPISODE [1].
         depth: int32 [VENUE_COUNT, 2, LEVELS_SEEN, 2]; owned: int32 [max_resting, OWNED_FIELDS].
         context: float64 [CONTEXT_WIDTH], signed.
         silent_steps: after which a venue without anything new counts as silent.
+        step, bar: for the log; see `events.TICK`.
         row: float32 [row width], written.
     """
-    counts = hot.counts
-    counts[OWNED_ROWS] = 0
-    for index in range(owned.shape[0]):
-        if owned[index, ACTIVE] == 1:
-            place = hot.owned[counts[OWNED_ROWS]]
-            place.index = index
-            for field in range(owned.shape[1]):
-                place.fields[field] = owned[index, field]
-            counts[OWNED_ROWS] += 1
-    order, market, seen = parent[0], episode[0], hot.seen[0]
+    order, market, seen = parent[0], episode[0], heard.seen[0]
+    _note(heard, order, market, depth, owned, context, step, bar)
+    heard.counts[SILENT_VENUES] = 0
     if not _finite(order, market, context):
         return NOT_FINITE
     if not _sound(order, market):
@@ -172,38 +255,29 @@ def read_step(
     if not market.clock > seen.clock:
         return CLOCK_BACK
     seen.clock = market.clock
-    if _listen(hot, depth, silent_steps) == 0:
+    if _listen(heard, depth, silent_steps) == 0:
         return SILENT
-    observe(order, market, hot.depth, context, rules[0], row)
+    observe(order, market, heard.depth, context, rules[0], row)
     return SOUND
 
 
 @kernel
-def decide_step(
-    hot: Any, action: Any, source: int, step: int, first_id: int, parent: Any, episode: Any,
-    owned: Any, rules: Any, accounts: Any, limits: Any, states: Any, tick: float, time: float,
-) -> None:  # fmt: skip
-    """Decode an action into orders, and let the rules judge each.
-
-    Args:
-        action: float32 [ACTION_WIDTH].
-        source: DECIDED, REPEATED, HELD or REFUSED: in the last two no order is sent.
-        step: hot steps of the session so far.
-        first_id: number of the first child order.
-        accounts, limits, states: EXPOSURE, LIMITS and STATE [1] of the rules; what passes is
-            booked there.
-        tick: currency.
-        time: of the step, seconds of the bar clock.
-    """
-    order, acted, counts, decision = parent[0], hot.acted[0], hot.counts, hot.decision[0]
+def _decide_step(
+    hot: Any, judging: Any, action: Any, source: int, first_id: int, tick: float, time: float
+) -> None:
+    """See `decider`."""
+    account, limits, state = judging.account[0], judging.limits[0], judging.state[0]
+    came, acted, counts, decision = hot.tick[0], hot.acted[0], hot.counts, hot.decision[0]
+    order, market, rules = came.parent, came.episode, judging.rules[0]
+    judging.kept_account[0], judging.kept_state[0] = account, state
     for index in range(ACTION_WIDTH):
         acted.action[index] = action[index]
-    for index in range(COUNTS):
-        if index != OWNED_ROWS and index != WATCHED:
-            counts[index] = 0
-    acted.step, acted.source = step, source
+    for index in (ORDERS, REFUSALS, CANCELS, UNITS_REFUSED, PASSED):
+        counts[index] = 0
+    acted.step, acted.source = came.step, source
     if source != REFUSED:
-        _mark(hot, episode[0], accounts[0], limits[0], states[0], tick, time)
+        found = _mark(hot, market, account, limits, state, tick, time)
+        counts[STANDING] = standing(found, account, limits, state)
     if source >= HELD:
         # Nothing is sent, and what rests stays: as the risk agent's DELAY, without cancels.
         decision.children, decision.asked, decision.cancel_all, decision.stop = 0, 0, 0, 0
@@ -212,41 +286,71 @@ def decide_step(
             hot.cancels[index] = 0
     else:
         decode(
-            action, order, episode[0], hot.depth, owned, rules[0], hot.children, hot.cancels,
+            action, order, market, hot.depth, hot.resting, rules, hot.children, hot.cancels,
             decision,
         )  # fmt: skip
-    if source != REFUSED and open_excess(accounts[0], limits[0], states[0], 0, order.side) > 0:
+    if source != REFUSED and open_excess(account, limits, state, 0, order.side) > 0:
         # A breaker or a stop binds: what was let through under a wider limit is taken back.
         decision.cancel_all = 1
         for index in range(len(hot.cancels)):
-            hot.cancels[index] = 1 if owned[index, ACTIVE] == 1 else 0
+            hot.cancels[index] = 1 if hot.resting[index, ACTIVE] == 1 else 0
     for index in range(len(hot.cancels)):
         if hot.cancels[index] == 1:
             hot.cancelled[counts[CANCELS]] = index
             counts[CANCELS] += 1
     sent = orders_of_children(
-        hot.children, decision.children, parent, episode, tick, time, 0, hot.judged
-    )
-    counts[PASSED] = send_all(hot.judged, sent, accounts, limits, states, hot.verdicts)
-    for index in range(sent):
-        _let_through(hot, index, first_id, order.side, episode[0].base, tick)
-    complete = source < HELD and _may_cross(
-        hot, order, accounts[0], limits[0], states[0], time
+        hot.children, decision.children, hot.tick.parent, hot.tick.episode, tick, time, 0,
+        hot.judged,
     )  # fmt: skip
+    counts[PASSED] = send_all(
+        hot.judged, sent, judging.account, judging.limits, judging.state, hot.verdicts
+    )
+    for index in range(sent):
+        _let_through(hot, index, first_id, order.side, market.base, tick)
+    complete = source < HELD and _may_cross(hot, order, account, limits, state, time)
     acted.children, acted.asked = decision.children, decision.asked
     acted.refused, acted.stop = counts[UNITS_REFUSED], decision.stop
     acted.complete, acted.carry = 1 if complete else 0, decision.carry
+    counts[CHILDREN], counts[STOP] = decision.children, decision.stop
+    counts[CANCEL_ALL] = decision.cancel_all
+
+
+Decide = Callable[[NDArray[np.float32], int, int, float], None]
+
+
+def decider(hot: Hot, judging: Judging, tick: float) -> Decide:
+    """The kernel that decodes a step's action into orders and has the rules judge each.
+
+    Bound to arrays that never change, it is called without numba's look at the type of each:
+    three microseconds of every step.
+
+    Args:
+        tick: currency.
+
+    Returns:
+        A call of (action float32 [ACTION_WIDTH], contiguous; source: DECIDED, REPEATED, HELD or
+        REFUSED, in the last two of which no order is sent; number of the first child order;
+        time of the step, seconds of the bar clock).
+    """
+    mine = hot, judging
+    types = [numba.typeof(value) for value in (*mine, hold_action(), 0, 0, 0.0, 0.0)]
+    compiled = cast(Any, _decide_step).compile(tuple(types))
+
+    def decide(action: NDArray[np.float32], source: int, first_id: int, time: float) -> None:
+        compiled(hot, judging, action, source, first_id, tick, time)
+
+    return decide
 
 
 @inlined
 def _mark(
     hot: Any, market: Any, account: Any, limits: Any, state: Any, tick: float, time: float
-) -> None:
-    """Mark the account at the mid of the venues that speak, and watch it."""
+) -> int:
+    """Mark the account at the mid of the venues that speak, and watch it; what that finds."""
     mid = 0.5 * twice_mid_of(hot.depth, market.last_mid)
     take_mark(account, limits, 0, time, (market.base + mid) * tick)
     value_account(account)
-    hot.counts[WATCHED] = watch(account, limits, state)
+    return int(watch(account, limits, state))
 
 
 @inlined
@@ -302,4 +406,4 @@ def hold_action() -> NDArray[np.float32]:
     return action
 
 
-__all__ = ["DECIDED", "HELD", "REFUSED", "SMART", "Hot", "decide_step", "hot_arrays", "read_step"]
+__all__ = ["DECIDED", "HELD", "REFUSED", "SMART", "Hot", "decider", "hot_arrays", "read_step"]

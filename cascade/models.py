@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.artefact import POLICY, REGIME_MODEL_FILE, Manifest, load_artefact
-from cascade.graphs import ACTIONS, INFORMATION, PROBABILITIES, ROWS, UNCERTAINTY
+from cascade.graphs import (
+    ACTIONS,
+    INFORMATION,
+    NOISE,
+    PROBABILITIES,
+    ROWS,
+    SAMPLED_ACTIONS,
+    SAMPLING,
+    UNCERTAINTY,
+    BoundGraph,
+)
 from cascade.policy import OnnxPolicy
 from configs.barwise import LayerConfig
 from configs.errors import ArtefactError, ConfigError
@@ -20,7 +31,9 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
+from market.kernels import kernel
 from signals.execution import EXECUTION
+from signals.expected_return import RETURN_MAP_FILE, read_return_map
 from signals.layout import LayerLayout
 from signals.regime import RegimeModel
 from signals.strategic import STRATEGIC
@@ -37,6 +50,14 @@ LAYERS: Mapping[str, tuple[LayerLayout, _Kind]] = {
 }
 
 
+# Keys of `env` that all artefacts of a layer share within a session.
+_ONE_SESSION: Mapping[str, tuple[str, ...]] = {
+    STRATEGIC.layer: ("bar_minutes", "signals", "horizon_bars", "account", "decision"),
+    TACTICAL.layer: ("bar_minutes", "signals", "horizon_bars", "account", "tilt", "past_bars"),
+    EXECUTION.layer: ("step_seconds", "parent", "child"),
+}
+
+
 def action_bounds(layout: LayerLayout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Lowest and highest joint action, float32 [action width] each."""
     low = np.zeros(layout.action_width, np.float32)
@@ -45,6 +66,18 @@ def action_bounds(layout: LayerLayout) -> tuple[NDArray[np.float32], NDArray[np.
         if agent.kind == "discrete":
             high[layout.action_slice(index)] = len(agent.components) - 1
     return low, high
+
+
+@kernel
+def _sound(actions: Any, low: Any, high: Any, probabilities: Any) -> bool:
+    """Whether an answer is finite, and inside the layer's actions; float32 [width] each."""
+    sound = True
+    for index in range(len(actions)):
+        # A comparison with NaN is false.
+        sound = sound and low[index] <= actions[index] <= high[index]
+    for index in range(len(probabilities)):
+        sound = sound and math.isfinite(probabilities[index])
+    return sound
 
 
 class LayerModel(Generic[C]):
@@ -58,6 +91,7 @@ class LayerModel(Generic[C]):
             choice and the masks, nats; None otherwise.
         digest: SHA-256 of the network.
         regimes: of a strategic artefact, the model of its regime columns.
+        returns: what its scores have been worth; None where that was not fitted.
     """
 
     def __init__(self, layer: str, folder: Path, kind: type[C]) -> None:
@@ -85,16 +119,43 @@ class LayerModel(Generic[C]):
                     "computed with; export it again with `grandmodel train strategic`"
                 )
             self.regimes = RegimeModel.load(Path(folder) / REGIME_MODEL_FILE)
+        self.returns = None
+        if RETURN_MAP_FILE in artefact.manifest.files:
+            self.returns = read_return_map(Path(folder) / RETURN_MAP_FILE)
         self._rows_of_three = None
         if layer == TACTICAL.layer:
             self._rows_of_three = self.policy.bound(POLICY, len(DIRECTIONS))
             self.given(self._rows_of_three.inputs[ROWS])
+        self._sampling: BoundGraph | None = None
         self.ask: Callable[[], None] = self._ask
         self.decide()  # the first run allocates
 
     def decide(self) -> None:
-        """Ask, whatever stands in for it."""
+        """Ask, whatever stands in for it.
+
+        Raises:
+            ArtefactError: the answer is not finite, or lies outside the layer's actions.
+        """
         self.ask()
+
+    def described(self) -> dict[str, str]:
+        """What a log says of it."""
+        return {
+            "folder": str(self.folder.resolve()),
+            "digest": self.digest,
+            "commit": self.manifest.commit,
+            "market": self.manifest.market,
+        }
+
+    def check_stands_in(self, old: LayerModel[Any]) -> None:
+        """Raise ArtefactError where it cannot take the place of `old` within a session."""
+        for key in _ONE_SESSION[self.layer]:
+            mine, other = getattr(old.config, key), getattr(self.config, key)
+            if mine != other:
+                raise ArtefactError(
+                    f"{self.folder} was trained with env.{key} {other!r}, this session runs with "
+                    f"{mine!r}; begin a new session for it"
+                )
 
     def given(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of a tactical artefact, the probabilities of three rows, one for each direction above.
@@ -106,20 +167,41 @@ class LayerModel(Generic[C]):
         self._rows_of_three.run()
         return self._rows_of_three.outputs[PROBABILITIES]
 
-    def _ask(self) -> None:
-        """Decide on `row`.
+    def prove_samples(self) -> None:
+        """Make ready for `sample`.
 
         Raises:
-            ArtefactError: the answer is not finite, or lies outside the layer's actions.
+            ArtefactError: the artefact has no such graph.
         """
+        if self._sampling is None:
+            self._sampling = self.policy.bound(SAMPLING)
+
+    def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The joint action that `noise` [1, layout.noise_width] samples for `row`.
+
+        As `OnnxPolicy.sample` gives it; overwritten by the next call. See `prove_samples`.
+
+        Raises:
+            ArtefactError: see `decide`.
+        """
+        assert self._sampling is not None
+        self._sampling.inputs[ROWS][0] = self.row
+        self._sampling.inputs[NOISE][:] = noise
+        self._sampling.run()
+        return self._checked(self._sampling.outputs[SAMPLED_ACTIONS][0])
+
+    def _ask(self) -> None:
+        """Decide on `row`."""
         self._run()
-        # A comparison with NaN is false.
-        inside = (self.actions >= self._low) & (self.actions <= self._high)
-        if not inside.all() or not np.isfinite(self.probabilities).all():
+        self._checked(self.actions)
+
+    def _checked(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not _sound(actions, self._low, self._high, self.probabilities):
             raise ArtefactError(
-                f"{self.folder} answered {self.actions.tolist()}, expected finite actions within "
+                f"{self.folder} answered {actions.tolist()}, expected finite actions within "
                 "their space; export it again"
             )
+        return actions
 
 
 def environment_config(manifest: Manifest, folder: Path, kind: type[C]) -> C:

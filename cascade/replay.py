@@ -16,26 +16,29 @@ from typing import Any
 
 import numpy as np
 
+from cascade.advice import decide_book
 from cascade.audit import Record, read_log
 from cascade.deadlines import SMOOTH, Outcome, ToldCaller
 from cascade.engine import Engine
-from cascade.events import OWNED, RECORDS, REFUSED, TICK, Event
+from cascade.events import OWNED, RECORDS, REFUSED, TICK, Event, Payload
 from cascade.models import LayerModel, Models, load_model
 from configs.cascade import CascadeConfig
 from configs.errors import ArtefactError, AuditError
 from configs.loading import load_config
 from market.account import ACCOUNT
-from market.paper import ENDED, FILL
+from market.paper_layout import ENDED, FILL
 from market.state import OWNED_FIELDS
 from signals.bars.streams import Bar
 
 # Records that begin what an engine is given; those after one are what it made of it.
 _INPUTS = frozenset(
     {
+        Event.PAST_BARS,
         Event.NEW_5MIN_BAR,
         Event.NEW_TICK,
         Event.STEP_REPORTED,
         Event.TRADE_CLOSED,
+        Event.BOOK_DECIDED,
         Event.ARTEFACT_CHANGED,
         Event.STOP_LIFTED,
         Event.AUDIT_INTERRUPTED,
@@ -78,8 +81,8 @@ class Collector:
     def acknowledged(self) -> int:
         return len(self.records) - 1
 
-    def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int:
-        self.records.append(Emitted(event, clock, payload, count))
+    def add(self, event: Event, clock: int, payload: Payload = b"", count: int = 1) -> int:
+        self.records.append(Emitted(event, clock, bytes(payload), count))
         return len(self.records)
 
     def tell(self, event: Event, clock: int, **told: Any) -> int:
@@ -214,6 +217,13 @@ class _Replay:
     def _told(self, group: list[Record]) -> list[Emitted]:
         """Inputs that change what the engine knows, and decide nothing."""
         head, engine = group[0], self._engine
+        if head.event == Event.PAST_BARS:
+            engine.on_past(head.array())
+            return self._sink.taken()
+        if head.event == Event.BOOK_DECIDED:
+            told = head.told()
+            decide_book(engine, told["book"], told["position"])
+            return self._sink.taken()
         if head.event == Event.STEP_REPORTED:
             found = {record.event: record for record in group}
             engine.on_report(
@@ -227,7 +237,7 @@ class _Replay:
             engine.on_closed(**head.told())
             return self._sink.taken()
         if head.event == Event.AUDIT_INTERRUPTED:
-            engine.resume()
+            engine.recording.resume()
         elif head.event == Event.EMERGENCY_STOP:
             engine.stop(head.told()["reason"])
             return self._sink.taken()

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.risk import RiskConfig
+from cascade.hot import STOPPED, WATCHED, Judging, standing_of
+from configs.risk import RiskConfig, SampleConfig
 from market.kernels import inlined, kernel
 from market.orders.layout import BUY, DAY, IS, ORDER, SELL
+from market.risk.covariance import DAYS_A_YEAR
 from market.risk.gate import RiskGate
 from market.risk.layout import (
     APPROVE,
@@ -34,6 +36,7 @@ from market.risk.ledger import QUIET, WATCHES, book_fill, release
 from signals.bars.streams import Bar
 
 _NS = 1_000_000_000
+_FORGOTTEN = 1e-9  # weight of a bar in a moving average that is none any more
 _ONE = 0  # the instrument of a cascade
 
 
@@ -74,7 +77,7 @@ class Guard:
         tick: currency.
         volume: float64 [1], units that the market is expected to trade in a bar.
         side: of the parent order that is worked.
-        watched: what the last watch found (`market.risk.ledger.WATCHES`).
+        told: what binds, as it was last told (`cascade.hot.standing`).
     """
 
     def __init__(
@@ -90,18 +93,45 @@ class Guard:
         most = min(config.limits.position_units, int(account["limit"][0]))
         limits = config.limits.model_copy(update={"position_units": most})
         config = config.model_copy(update={"limits": limits})
-        self.tick, self.side, self.watched = tick, BUY, QUIET
+        self.tick, self.side, self._watched = tick, BUY, QUIET
         self.volume, self._bar_ns, self._last = np.array([volume]), bar_ns, (0, math.nan)
         self._price = np.zeros(1)
-        self.gate = RiskGate(config, float(account["initial"][0]) * tick)
-        self._most_use = config.var.reduce_use
+        self._initial = float(account["initial"][0]) * tick
+        self.gate = RiskGate(config, self._initial)
         self._order, self._verdict = np.zeros(1, ORDER), np.zeros(1, VERDICT)
-        # As bytes: numpy copies records field by field.
-        self._mine = tuple(kept.view(np.uint8) for kept in (self.gate.account, self.gate.state))
-        self._kept = tuple(kept.copy() for kept in self._mine)
-        # Views of single fields: looking them up by name costs more than reading them.
-        self._use, self._stops = self.gate.account["use"], self.gate.state["stopped"]
-        self._told = self._kept_told = (QUIET, False, False)
+        self._kept = self.gate.account.copy(), self.gate.state.copy()
+        self.told, self._kept_told = QUIET, (QUIET, QUIET)
+
+    def past(self, bars: NDArray[Any]) -> None:
+        """Learn the variance of returns from BAR [k] that closed before the first `bar`."""
+        follows = np.diff(bars["start"]) == self._bar_ns
+        returns = (np.diff(bars["close"]) / bars["close"][:-1])[follows]
+        for each in returns[-self._remembered :]:
+            self.gate.covariance.add((each,))
+        self._last = int(bars["start"][-1]) + self._bar_ns, float(bars["close"][-1])
+
+    @property
+    def _remembered(self) -> int:
+        """Bars after which the variance knows nothing of one any more."""
+        var = self.gate.config.var
+        law = var.covariance
+        if isinstance(law, SampleConfig):
+            return max(var.history_bars, law.bars)
+        return max(var.history_bars, math.ceil(math.log(_FORGOTTEN) / math.log(law.decay)))
+
+    def apart(self, position: int, price: float) -> RiskGate:
+        """A gate of the same rules, variance and stop over an account of its own.
+
+        Args:
+            position: signed units held; price: at which they were bought, currency.
+        """
+        gate = RiskGate(self.gate.config, self._initial)
+        gate.covariance = self.gate.covariance
+        gate.begin_bar(self.volume)
+        gate.reconcile(_ONE, position, self._initial - position * price, False)
+        if self.stopped:
+            gate.stop()
+        return gate
 
     def bar(self, bar: Bar, clock: int, account: NDArray[Any]) -> None:
         """A bar has closed: take over the account that its keeper has marked, and watch it.
@@ -118,12 +148,23 @@ class Guard:
             bool(account["halted"][0]),
         )  # fmt: skip
         self._price[0] = bar.close
-        self.watched = gate.mark(clock / _NS, self._price)
+        self._watched = gate.mark(clock / _NS, self._price)
+
+    def judging(self, rules: NDArray[Any]) -> Judging:
+        """The arrays by which a step's orders are judged; `rules`: market.decode.RULES [1]."""
+        gate = self.gate
+        return Judging(gate.account, gate.limits, gate.state, *self._kept, rules)
+
+    @property
+    def standing(self) -> int:
+        """What binds now; see `cascade.hot.standing`."""
+        gate = self.gate
+        return int(standing_of(self._watched, gate.account, gate.limits, gate.state))
 
     @property
     def stopped(self) -> bool:
         """Whether an emergency stop holds."""
-        return bool(self._stops[0])
+        return bool(self.gate.state["stopped"][0])
 
     def bounded(self, wanted: int) -> int:
         """A wish of signed units, such that the position ends within what breakers leave of it."""
@@ -175,42 +216,38 @@ class Guard:
             self.gate.account, self.side, base, self.tick, fills, cancelled, rejected, forced
         )
 
-    @property
-    def breached(self) -> bool:
-        """Whether drawdown, a stop or value at risk binds."""
-        return self.watched != QUIET or self._over
-
-    @property
-    def _over(self) -> bool:
-        return bool(self._use[0] > self._most_use)
-
     def stop(self) -> None:
         """A person's stop: nothing goes but toward flat, until one lets go."""
         self.gate.stop()
-        self._told = (*self._told[:2], True)
+        self.told |= STOPPED
 
     def let_go(self) -> None:
         """A person lifts the stop; what caused one stops again at the next mark."""
         self.gate.let_go()
-        self._told = (*self._told[:2], False)
+        self.told &= ~STOPPED
 
-    def news(self) -> tuple[bool, bool]:
-        """(whether what binds is other than before, whether the rules have stopped), once."""
-        was, now = self._told, (self.watched, self._over, self.stopped)
-        self._told = now
-        return now[:2] != was[:2], now[2] and not was[2]
+    def news(self, now: int) -> tuple[bool, bool]:
+        """(whether anything binds, otherwise than was told; whether the rules have stopped), once.
+
+        now: what binds; see `cascade.hot.standing`.
+        """
+        was, self.told, self._watched = self.told, now, now & WATCHED
+        breach = (now & ~STOPPED) != QUIET
+        return breach and bool((now ^ was) & ~STOPPED), bool(now & ~was & STOPPED)
 
     def keep(self) -> None:
-        """Remember the account as it is; `undo` goes back to it."""
-        for mine, kept in zip(self._mine, self._kept, strict=True):
-            kept[...] = mine
-        self._kept_told = self._told
+        """A step begins: `undo` goes back to here. Its kernel keeps the account itself."""
+        self._kept_told = self.told, self._watched
 
     def undo(self) -> None:
         """Go back to what was kept: the decision since was never made."""
-        for mine, kept in zip(self._mine, self._kept, strict=True):
-            mine[...] = kept
-        self._told = self._kept_told
+        self.gate.account[...], self.gate.state[...] = self._kept
+        self.told, self._watched = self._kept_told
+
+    @property
+    def annual_volatility(self) -> float:
+        """Of the instrument, by the covariance that value at risk rests on."""
+        return math.sqrt(float(self.gate.account["covariance"][0, _ONE, _ONE]) * DAYS_A_YEAR)
 
     def described(self) -> dict[str, Any]:
         """The account as the log is told it at a bar."""
@@ -220,7 +257,7 @@ class Guard:
             "equity": finite(float(held["equity"])),
             "drawdown": finite(float(held["drawdown"])),
             "position": int(held["position"][_ONE]),
-            "watch": WATCHES[self.watched],
+            "watch": WATCHES[self._watched],
         }
 
 

@@ -18,13 +18,12 @@ from cascade.audit import AuditLog
 from cascade.control import Control
 from cascade.deadlines import LiveCaller, SystemClock
 from cascade.engine import Engine
-from cascade.models import LAYERS, Models, load_model
-from cascade.registry import CHAMPION, resolve
+from cascade.found import Named, found_models, parse_layers
 from cascade.replay import Replayed, replay
 from cascade.session import PaperSession, Watch, begin_clock, driving_bars
 from cascade.terminal import picture
 from configs.cascade import CascadeRunConfig
-from configs.errors import ArtefactError, AuditError, ConfigError
+from configs.errors import AuditError
 
 _LOGS = Path("audit")
 _SECONDS_SEEN = 0.25  # between two pictures of the terminal
@@ -36,10 +35,7 @@ class RunRequest:
     """What `grandmodel cascade run` was asked.
 
     Attributes:
-        models: a folder of models, whose champions run; or one artefact a layer in `layers`.
-        layers: artefacts by layer, LAYER=FOLDER or LAYER=models:/NAME@ALIAS; before `models`.
-        market: whose champions, of a folder of models; None takes the latest promoted.
-        tracking_uri: the store of `models:/` references.
+        models, layers, market, tracking_uri: see `cascade.found.Named`.
         steps: hot decisions, at most.
         log: the audit log's folder; a dated one where None.
     """
@@ -52,6 +48,11 @@ class RunRequest:
     steps: int = 3_000
     log: Path | None = None
 
+    @property
+    def named(self) -> Named:
+        """The artefacts that are meant."""
+        return Named(self.models, self.tracking_uri, self.layers, self.market)
+
 
 def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool) -> None:
     """Run a cascade on paper, with a live view, and print what it came to.
@@ -61,7 +62,7 @@ def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool
     """
     with ExitStack() as stack:
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grandmodel-")))
-        models = found_models(request, cache)
+        models = found_models(request.named, cache)
         bars = driving_bars(models, request.config)
         folder = request.log or _LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         told = request.config.cascade
@@ -114,56 +115,6 @@ class _Seen:
         if now >= self._next:
             self._next = now + _SECONDS_SEEN
             self._view.update(picture(session), refresh=True)
-
-
-def found_models(request: RunRequest, cache: Path) -> Models:
-    """The artefacts that a request names, loaded; a layer without one is left out.
-
-    Raises:
-        ArtefactError, ConfigError: none is there, or one of them is wrong.
-    """
-    named = parse_layers(request.layers)
-    active = {}
-    for layer in LAYERS:
-        if layer in named:
-            source, market = named[layer], None
-        elif has_champion(Path(request.models), layer, request.market):
-            source, market = request.models, request.market
-        else:
-            continue
-        folder = resolve(
-            source, layer, market=market, tracking_uri=request.tracking_uri, cache=cache / layer
-        )
-        active[layer] = load_model(layer, folder)
-    if not active:
-        raise ArtefactError(
-            f"no champion of any layer under {request.models}: train them (`grandmodel train "
-            "cascade`), or name artefacts with --model LAYER=FOLDER"
-        )
-    return Models(active)
-
-
-def has_champion(models: Path, layer: str, market: str | None) -> bool:
-    """Whether a folder of models holds a champion of a layer."""
-    root = models / layer
-    return ((root / market if market is not None else root) / CHAMPION).exists()
-
-
-def parse_layers(given: Sequence[str]) -> dict[str, str]:
-    """LAYER=PLACE options by layer.
-
-    Raises:
-        ConfigError: one is no such text, or names no layer.
-    """
-    found = {}
-    for text in given:
-        layer, equals, place = text.partition("=")
-        if not equals or not place or layer not in LAYERS:
-            raise ConfigError(
-                f"--model {text}: expected LAYER=FOLDER with LAYER one of {', '.join(LAYERS)}"
-            )
-        found[layer] = place
-    return found
 
 
 def concluded(session: PaperSession, taken: int, folder: Path) -> dict[str, object]:

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade.engine import Engine, Plan
+from cascade.events import BAR
 from cascade.hot import hold_action
 from cascade.models import LayerModel, Models, bar_minutes
 from cascade.rows import account_breakers, position_limit
@@ -22,7 +24,8 @@ from configs.market import BarReference, GeneratorReference
 from market.bar_tape import bar_tape
 from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
-from market.paper import CANCELLED, REJECTED, PaperMarket
+from market.paper import PaperMarket
+from market.paper_layout import CANCELLED, REJECTED
 from market.synthetic import synthetic_bars
 from market.working import WORKED
 from signals.bars.clock import NS_PER_MINUTE
@@ -132,12 +135,18 @@ class PaperSession:
         tape = bar_tape(bars, self._minutes, self._tick, config.past_bars)
         self.market = PaperMarket(models.active["execution"].config, tape, seed)
         mark = float(bars.close[0]) / self._tick
-        self.account = opened_account(position_limit(config), config.account.leverage, mark)
+        self._full, self._leverage = position_limit(config), config.account.leverage
+        self.account = self._opened(mark)
         self._first = config.past_bars
         self.bar, self.plan, self.latencies = 0, Plan(0, 0), Latencies()
         self.trades = 0
         self._watch, self._hold = watch, hold_action()
         self._worked = np.zeros(1, WORKED)
+        self._nothing = np.zeros((), self.market.paper.decision.dtype)
+
+    def _opened(self, mark: float) -> NDArray[Any]:
+        """A flat ACCOUNT [1]; `mark` in ticks."""
+        return opened_account(self._full, self._leverage, mark)
 
     def watch(self, watch: Watch) -> None:
         """Have `watch` look at the session every few steps."""
@@ -191,6 +200,22 @@ class PaperSession:
         self.plan = self.engine.on_bar(bar, self.arrival(now), self.account, now + 1)
         self.bar = now + 1
         return self.plan
+
+    def begin(self) -> int:
+        """Take in the bars that the layers' windows want to be whole; how many those were.
+
+        Before anything else; nothing is decided at them. The last bar is never among them.
+
+        Raises:
+            DataError, AuditError: see `Engine.on_past`.
+        """
+        past = np.zeros(len(self.bars) - 1, BAR)
+        for name in BAR.names or ():
+            past[name] = getattr(self.bars, name)[:-1]
+        self.bar = self.engine.on_past(past)
+        mark = float(self.bars.close[self.bar]) / self._tick
+        self.account[...] = self._opened(mark)
+        return self.bar
 
     def open_books(self) -> bool:
         """Begin the bar that was decided on; whether a parent is to be worked in it."""
@@ -269,16 +294,15 @@ class PaperSession:
             market.step(hot.acted["action"][0], engine.refused_units, engine.completes)
         else:
             paper.cancels[...] = 0
-            paper.decision[...] = np.zeros((), paper.decision.dtype)
+            paper.decision[...] = self._nothing
             paper.decision["carry"] = market.simulator.market.parents["carry"]
             market.step(self._hold, complete=False)
         ended = market.ended
-        engine.on_report(
-            market.fills,
-            ended[ended["how"] == CANCELLED],
-            ended[ended["how"] == REJECTED],
-            int(paper.report["forced_id"][0]),
-        )
+        cancelled = rejected = ended
+        if len(ended):  # most steps end nothing
+            how = ended["how"]
+            cancelled, rejected = ended[how == CANCELLED], ended[how == REJECTED]
+        engine.on_report(market.fills, cancelled, rejected, int(paper.report["forced_id"][0]))
 
 
 _STEPS_SEEN = 5  # between two looks of whoever watches

@@ -18,13 +18,14 @@ from cascade.windows import FastSide, SlowSide
 from configs.errors import ArtefactError
 from configs.execution import ExecutionConfig
 from signals.bars.streams import Bar
+from signals.expected_return import ReturnMap
 from signals.said import (
     SAID,
     strategic_said,
     strategic_tactical_entanglement,
     tactical_said,
 )
-from signals.superposition import DIRECTIONS, HOLD
+from signals.superposition import BUY, DIRECTIONS, HOLD, SELL
 from signals.upstream import CONTEXT_WIDTH
 
 STRATEGIC, TACTICAL = "strategic", "tactical"
@@ -103,6 +104,27 @@ class Upper:
             side.read(bar)
         side.keep_account(old)
         self.slow = side
+
+    def read_past(self, bar: Bar) -> bool:
+        """Take in a bar that closed before the session; whether the next one is to be decided on.
+
+        That is so once the windows are one bar short of whole: the longest bars' that there are.
+
+        Raises:
+            DataError: see `feed`.
+        """
+        slow, fast = self.slow, self.fast
+        if fast is not None:
+            fast.feed(bar)
+        if slow is None:
+            return fast is not None and fast.lacks <= 1
+        longer = slow.cells.push(bar)
+        for each, _ in longer:
+            slow.read(each)
+            self._kept.append(each)
+            del self._kept[:-_KEPT_BARS]
+        self.longer += len(longer)
+        return bool(longer) and slow.lacks <= 1
 
     def feed(self, bar: Bar, clock: int) -> None:
         """Take in a bar that has closed; the strategic layer decides where one of its own has.
@@ -231,6 +253,28 @@ class Upper:
         if self._ready.get(layer) != whole:
             self._ready[layer] = whole
             self._sink.tell(Event.INDICATORS_READY, clock, layer=layer, ready=whole)
+
+    @property
+    def worth(self) -> tuple[float, ReturnMap, float] | None:
+        """Of the layer that sets the position: (its score, what scores were worth, their horizon).
+
+        The horizon is in bars of the tactical length. None where it is not known what its
+        scores were worth.
+        """
+        setter, said = (TACTICAL, self._tactical)
+        if self.slow is not None:
+            setter, said = (STRATEGIC, self._strategic)
+        model = self._models.active[setter]
+        if model.returns is None:
+            return None
+        bars = model.returns.horizon_bars * bar_minutes(model) / self.minutes
+        return float(said[BUY] - said[SELL]), model.returns, bars
+
+    @property
+    def urgent(self) -> tuple[float, float, float]:
+        """(confidence of the layer that orders, entanglement, usual spread in basis points)."""
+        said = self._strategic if self.fast is None else self._tactical
+        return float(said[_CONFIDENCE]), self._entanglement, 2.0 * self._half_spread
 
     def spoken(self) -> list[Spoken]:
         """What the layers said last, for people."""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.deadlines import Ask
-from cascade.graphs import SAMPLING
 from cascade.models import LAYERS, LayerModel, Models
 from configs.cascade import CascadeConfig
 from signals.noise import JointNoise, derive_seeds
@@ -45,7 +44,7 @@ class Voices:
                 continue
             self.asks[layer], self.answers[layer] = model.decide, model.actions
             if layer in self._config.sample:
-                model.policy.bound(SAMPLING)  # proves that there is such a graph
+                model.prove_samples()
                 self.answers[layer] = np.zeros_like(model.actions)
                 # Each layer has draws of its own.
                 seeds = derive_seeds(self._config.seed, number, count=1)
@@ -55,4 +54,4 @@ class Voices:
         """A sampled joint action, and the probabilities; noise keyed by (seed, step, agent)."""
         model.decide()
         drawn = noise(seeds, np.array([self.keys[model.layer]], np.int64))
-        self.answers[model.layer][:] = model.policy.sample(model.row[None], drawn)[0]
+        self.answers[model.layer][:] = model.sample(drawn)

@@ -57,6 +57,11 @@ class Window:
         return self._warm >= self._rows
 
     @property
+    def lacks(self) -> int:
+        """Warm rows until it is whole."""
+        return max(self._rows - self._warm, 0)
+
+    @property
     def flat(self) -> NDArray[np.float32]:
         """Oldest row first, a view."""
         return self._values.reshape(-1)
@@ -180,6 +185,11 @@ class SlowSide:
         """Whether a decision can be taken."""
         return all(window.whole for window in self._windows)
 
+    @property
+    def lacks(self) -> int:
+        """Longer bars until a decision can be taken, at the least."""
+        return max(window.lacks for window in self._windows)
+
     def feed(self, bar: Bar, mean_open: float) -> None:
         """Take in a longer bar that has closed: windows, and what the last target came to.
 
@@ -273,6 +283,11 @@ class FastSide:
     def whole(self) -> bool:
         """Whether a decision can be taken."""
         return self._window.whole and math.isfinite(self._range)
+
+    @property
+    def lacks(self) -> int:
+        """Bars until a decision can be taken, at the least."""
+        return self._window.lacks
 
     def feed(self, bar: Bar) -> None:
         """Take in a bar that has closed.

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from configs.bars import BarsConfig
 from configs.base import Config
 from configs.market import Share
+from configs.orders import OrdersConfig
 from configs.risk import LimitConfig, RiskConfig
 
 LayerName = Literal["strategic", "tactical", "execution"]
@@ -59,13 +60,15 @@ class AuditConfig(Config):
         4, le=1024, description="kept in memory while the disk is full; a run ends beyond it"
     )
     sync: bool = Field(
-        True, description="force to disk at every bar: against a loss of power, not of the process"
+        True,
+        description="force to disk once a parent order is done: against a loss of power, not of "
+        "the process",
     )
 
 
 # A full position is of the account's limit, so that its parent order may turn it around whole;
 # what it costs to trade leaves the position a little above its equity.
-_RULES = RiskConfig(limits=LimitConfig(position_share=1.25, gross_share=1.25, order_share=2.5))
+_RULES = RiskConfig(limits=LimitConfig(position_share=1.25, gross_share=1.25, worked_share=2.5))
 
 
 class CascadeConfig(Config):
@@ -80,6 +83,12 @@ class CascadeConfig(Config):
     risk: RiskConfig = Field(
         _RULES, description="that every order passes; the account's limit is a rule besides"
     )
+    kelly: bool = Field(
+        True,
+        description="bound targets by Kelly with impact, where the layer that sets the position "
+        "carries what its scores have been worth (return_map.json)",
+    )
+    orders: OrdersConfig = Field(OrdersConfig(), description="Kelly's sizes, and urgency")
     freshness: FreshnessConfig = FreshnessConfig()
     audit: AuditConfig = AuditConfig()
 

@@ -20,6 +20,7 @@ from pydantic import (
 
 from configs.actors import Activation, ActorConfig, InputNorm, MaskConfig
 from configs.base import Config
+from configs.constraints import ConstraintConfig
 from configs.curriculum import CurriculumConfig
 from configs.encoders import EncoderConfig
 from configs.monitoring import AlarmConfig, PatienceConfig
@@ -116,6 +117,7 @@ class MappoConfig(Config):
         chose. groups: agents by group; by default those of equal spaces form one. An
         environment of ours has one sequential group, whatever is said here.
     alarms: signs of collapse that are said as they show.
+    constraints: limits on costs that are kept by multipliers of a penalty; none by default.
     num_envs: episodes stepped together, per runner.
     rollout_length: steps of each of them per iteration.
     stagger: before the first rollout, episodes are begun this many steps apart at
@@ -148,6 +150,7 @@ class MappoConfig(Config):
     stop: StopConfig = StopConfig(env_steps=1_000_000)
     curriculum: CurriculumConfig | None = None
     alarms: AlarmConfig = AlarmConfig()
+    constraints: tuple[ConstraintConfig, ...] = ()
     num_envs: PositiveInt = 128
     rollout_length: PositiveInt = 32
     stagger: NonNegativeInt = 0
@@ -198,6 +201,13 @@ class MappoConfig(Config):
                 f"minibatches={self.minibatches}: expected a divisor of the {rows} rows per "
                 "learner and iteration (num_envs x rollout_length x runners / learners)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_differ(self) -> Self:
+        names = [constraint.name for constraint in self.constraints]
+        if len(set(names)) < len(names):
+            raise ValueError(f"constraints are named {', '.join(names)}, expected each once")
         return self
 
     @property

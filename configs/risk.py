@@ -75,6 +75,9 @@ class LimitConfig(Config):
     gross_share: PositiveFloat = Field(1.0, le=50.0, description="notional of all, unsigned")
     order_units: PositiveInt = Field(100_000, le=1 << 31)
     order_share: PositiveFloat = Field(0.25, le=50.0, description="notional of one order")
+    worked_share: PositiveFloat = Field(
+        1.0, le=50.0, description="of one that is worked bit by bit (TWAP, VWAP, IS): a parent"
+    )
     participation: PositiveFloat = Field(
         0.10, le=1.0, description="traded and open, of the volume expected in a bar"
     )

@@ -86,9 +86,16 @@ class GoalConfig(Config):
 
 
 class ScoreConfig(Config):
-    """The episodes that every trial is scored on: the same for all, none of them a test's."""
+    """The episodes that every trial is scored on: the same for all, none of them a test's.
+
+    folds: 0 trains on the training split and scores on the validation split. More train anew on
+    each of the first so many folds of the bars before the test split (splits.walk_forward), and
+    score on what that fold holds out, purged and embargoed; the score is the mean over folds, and
+    a trial costs as many trainings. Of layers that play on bars.
+    """
 
     split: str = SCORED_ON
+    folds: NonNegativeInt = 0
     episodes: PositiveInt = 1_024
     batch_size: int = Field(default=256, ge=2)
 

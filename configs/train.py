@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, overload
 from pydantic import Field, NonNegativeInt, model_validator
 
 from configs.base import Config
+from configs.chosen import ChosenFrom
 from configs.errors import ConfigError
 from configs.evaluation import EvaluationConfig
 from configs.execution import ExecutionConfig
@@ -30,6 +31,7 @@ class LayerTraining(Config):
 
     `seed` is the seed of the whole run: the trainer's own is set from it.
     `env.market.name` names the market in the registry and among the champions in `models`.
+    `chosen_from` is written by a sweep into its best settings, and read by `grandmodel evaluate`.
     """
 
     layer: str
@@ -40,6 +42,7 @@ class LayerTraining(Config):
     seed: NonNegativeInt = Field(default=0, le=MAX_SEED)
     output: str = Field(default="runs", min_length=1)
     models: str = Field(default="models", min_length=1)
+    chosen_from: ChosenFrom | None = None
 
     @property
     def run_family(self) -> str:

@@ -162,7 +162,7 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
     active = Models({layer: load_model(layer, models / layer) for layer in LAYERS})
     bars = driving_bars(active, CascadeRunConfig(generated_bars=_BARS, generated_seed=seed + 1))
 
-    def write(file: int, content: bytes) -> int:
+    def write(file: int, content: bytes | bytearray) -> int:
         # The beginning of a log is no part of the soak.
         if found_engine and faults.now("disk", _PER_WRITE, "full"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

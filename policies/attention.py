@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from policies.sequential import SequentialPolicy
+from policies.ensemble import EnsemblePolicy, LayerPolicy
 
 _RESIDUAL = 0.5  # of a step, that passes by a block
 
@@ -39,8 +39,13 @@ class AttentionMap(NamedTuple):
 
 
 @torch.no_grad()
-def attention_maps(policy: SequentialPolicy, rows: Tensor) -> list[AttentionMap]:
-    """One map for each encoder of `policy`, for rows float32 [N, row_width]; [] without any."""
+def attention_maps(policy: LayerPolicy, rows: Tensor) -> list[AttentionMap]:
+    """One map for each encoder of `policy`, for rows float32 [N, row_width]; [] without any.
+
+    Of a mixture the members' encoders, one member after another.
+    """
+    if isinstance(policy, EnsemblePolicy):
+        return [found for member in policy.each for found in attention_maps(member, rows)]
     found = []
     seen = policy.inputs(rows)
     for number, part in enumerate(policy.reader.parts):

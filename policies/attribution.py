@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from configs.errors import TrainingError
 from policies.distributions import forbid
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
 from signals.layout import LayerLayout
 
 STEPS = 64  # of the integral, at Gauss and Legendre's places
@@ -39,7 +39,7 @@ class Attribution(NamedTuple):
 class _Chosen(torch.nn.Module):
     """Rows -> one output of one agent, all choices and all that is allowed held as they were."""
 
-    def __init__(self, policy: SequentialPolicy, agent: int, component: int) -> None:
+    def __init__(self, policy: LayerPolicy, agent: int, component: int) -> None:
         super().__init__()
         self.policy, self.agent, self.component = policy, agent, component
 
@@ -55,7 +55,7 @@ class _Chosen(torch.nn.Module):
 
 
 def attribute(
-    policy: SequentialPolicy,
+    policy: LayerPolicy,
     agent: int,
     rows: Tensor,
     baseline: Tensor | None = None,

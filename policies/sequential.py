@@ -10,6 +10,7 @@ the deterministic forward that exports, and so is `uncertainty`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,13 +25,60 @@ from policies.distributions import (
     log_sigma_between,
 )
 from policies.dropout import (
-    MaskBank,
     Uncertainty,
     categorical_uncertainty,
     gaussian_uncertainty,
 )
 from policies.networks import activate
 from policies.sequential_networks import SequentialNetworks
+
+
+def choose(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(latent, action, log_prob, encoded) of a choice by logits [N, C]; None: the likeliest."""
+    log_p = functional.log_softmax(logits, dim=1)
+    index = (log_p if noise is None else log_p + noise).argmax(dim=1)
+    chosen = functional.one_hot(index, logits.shape[1]).to(log_p.dtype)
+    latent = index.to(log_p.dtype).unsqueeze(1)
+    return latent, latent, (log_p * chosen).sum(1), chosen
+
+
+def draw(
+    mean: Tensor, log_sigma: Tensor, stochastic: Tensor, noise: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(latent, action, log_prob, encoded) of squashed Gaussians [N, C]; None: their means.
+
+    stochastic: [C], 1 for each component that is sampled, 0 for a supervised one.
+    """
+    stochastic = stochastic.to(mean)
+    spread = 0.0 if noise is None else noise * log_sigma.exp() * stochastic
+    latent = mean + spread
+    density = gaussian_log_density(latent, mean, log_sigma) * stochastic
+    action = torch.sigmoid(latent)
+    return latent, action, density.sum(1), action
+
+
+class Step(NamedTuple):
+    """One agent's part of a joint decision, for N rows.
+
+    told: [N, ...], what its uncertainty is taken from. latent, action: [N, components or 1].
+    log_prob: [N]. output: [N, ...], of its head, what is not allowed at the minimum; of a
+    discrete agent it begins with the logits.
+    """
+
+    told: Tensor
+    latent: Tensor
+    action: Tensor
+    log_prob: Tensor
+    output: Tensor
+
+
+def acted(steps: Sequence[Step]) -> Acted:
+    """All agents' steps as one joint decision."""
+    return Acted(
+        torch.cat([step.latent for step in steps], 1),
+        torch.cat([step.action for step in steps], 1),
+        torch.stack([step.log_prob for step in steps], 1),
+    )
 
 
 class SequentialPolicy(SequentialNetworks):
@@ -41,6 +89,11 @@ class SequentialPolicy(SequentialNetworks):
     every discrete agent, in their order; where the layout names columns for them they are
     read off the rows. Nothing is remembered between steps.
     """
+
+    @property
+    def doubts(self) -> bool:
+        """Whether there is an uncertainty: with dropout alone."""
+        return self.bank is not None
 
     def act(
         self,
@@ -55,34 +108,52 @@ class SequentialPolicy(SequentialNetworks):
         sigmoid(mu) and argmax.
         """
         self._check(masks, memory)
-        masks = self.legal(rows, masks)
-        decided = self._decide_all(self._from_row(rows), noise, masks)
-        latents, actions, log_probs = ([step[part] for step in decided] for part in (1, 2, 3))
-        return Acted(torch.cat(latents, 1), torch.cat(actions, 1), torch.stack(log_probs, 1))
+        first, _ = self.read(rows)
+        decided = self.decide_all(first, noise, self.legal(rows, masks))
+        return acted(decided)
 
-    def _decide_all(
+    def decide_all(
         self, from_row: Tensor, noise: Tensor | None, masks: Tensor | None
-    ) -> list[tuple[Tensor, ...]]:
-        """Of each agent in turn (what its first layer gave, latent, action, log_prob).
+    ) -> list[Step]:
+        """The steps of all agents in turn; `told` is what an agent's first layer gave.
 
-        from_row: as `_from_row` gives it. masks: of all that is legal, the rows' own columns
+        from_row: as `read` gives it. masks: of all that is legal, the rows' own columns
         included.
         """
-        up_weight = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
+        up_weights = self.up_weights()
         choices: list[Tensor] = []
-        steps: list[tuple[Tensor, ...]] = []
+        steps: list[Step] = []
         for k in range(self.agents):
-            first = from_row[:, k]
-            if choices:
-                seen = torch.cat(choices, dim=1)
-                first = first + seen @ up_weight[: seen.shape[1], k]
-            values = activate(first, self.config.activation)
-            output = self._allowed(self._above(values, k), k, masks)
+            values, output = self.output_of(k, from_row, choices, up_weights, masks)
             eps = None if noise is None else noise[:, self.layout.noise_slice(k)]
-            *decided, encoded = self._decide(k, output, eps)
+            latent, action, log_prob, encoded = self._decide(k, output, eps)
             choices.append(encoded)
-            steps.append((values, *decided))
+            steps.append(Step(values, latent, action, log_prob, output))
         return steps
+
+    def up_weights(self) -> Tensor:
+        """What first layers make of earlier choices: [choice_width, agents, hidden]."""
+        by_agent: Tensor = (self.choice_weight * self.choice_mask).unflatten(1, (self.agents, -1))
+        return by_agent
+
+    def output_of(
+        self,
+        k: int,
+        from_row: Tensor,
+        choices: Sequence[Tensor],
+        up_weights: Tensor,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Agent k's (first layer's values, outputs), what is not allowed at the minimum.
+
+        choices: encoded ones of all agents before it.
+        """
+        first = from_row[:, k]
+        if choices:
+            seen = torch.cat(list(choices), dim=1)
+            first = first + seen @ up_weights[: seen.shape[1], k]
+        values = activate(first, self.config.activation)
+        return values, self._allowed(self._above(values, k), k, masks)
 
     def uncertainty(self, rows: Tensor, masks: Tensor | None = None) -> Uncertainty:
         """How far the bank's masks move each agent's decision; the decisions are the mode's.
@@ -100,15 +171,14 @@ class SequentialPolicy(SequentialNetworks):
             )
         self._check(masks, None)
         masks = self.legal(rows, masks)
-        decided = self._decide_all(self._from_row(rows), None, masks)
-        return self._uncertainty_of(decided, self.bank, masks)
+        decided = self.decide_all(self.read(rows)[0], None, masks)
+        return self.uncertainty_of(decided, masks)
 
-    def _uncertainty_of(
-        self, decided: Sequence[tuple[Tensor, ...]], bank: MaskBank, masks: Tensor | None
-    ) -> Uncertainty:
-        """The uncertainty of what `_decide_all` decided in mode."""
-        first = torch.stack([values for values, *_ in decided])
-        outputs = self._sampled(first, bank, self._penalty(masks, first))
+    def uncertainty_of(self, decided: Sequence[Step], masks: Tensor | None) -> Uncertainty:
+        """The uncertainty of what `decide_all` decided in mode, with a bank alone."""
+        assert self.bank is not None  # for the type alone: `doubts` says so
+        first = torch.stack([step.told for step in decided])
+        outputs = self._sampled(first, self.bank, self._penalty(masks, first))
         logits = outputs if len(self.choosers) == self.agents else outputs[:, self.choosers]
         choices = zip(*(part.unbind(1) for part in categorical_uncertainty(logits)), strict=True)
         found = []
@@ -146,24 +216,18 @@ class SequentialPolicy(SequentialNetworks):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(latent, action, log_prob, encoded choice) of agent k from its head's outputs."""
         agent = self.layout.agents[k]
-        width = agent.encoded_width
         if agent.kind == "discrete":
-            log_p = functional.log_softmax(output[:, :width], dim=1)
-            index = (log_p if noise is None else log_p + noise).argmax(dim=1)
-            chosen = functional.one_hot(index, width).to(log_p.dtype)
-            latent = index.to(log_p.dtype).unsqueeze(1)
-            return latent, latent, (log_p * chosen).sum(1), chosen
+            return choose(output[:, : agent.encoded_width], noise)
+        return draw(*self.gaussian_of(k, output), self.table.stochastic_of(k), noise)
+
+    def gaussian_of(self, k: int, output: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean, log sigma) [N, components] of box agent k, from its head's outputs."""
+        width = self.layout.agents[k].encoded_width
         mean = output[:, :width]
         raw = self.raw_sigma[self.table.gaussian_slice(k)].expand_as(mean)
         if self.config.state_dependent_sigma:
             raw = raw + output[:, width : 2 * width]
-        log_sigma = self._log_sigma(raw)
-        stochastic = self.table.stochastic_of(k).to(mean)
-        spread = 0.0 if noise is None else noise * log_sigma.exp() * stochastic
-        latent = mean + spread
-        density = gaussian_log_density(latent, mean, log_sigma) * stochastic
-        action = torch.sigmoid(latent)
-        return latent, action, density.sum(1), action
+        return mean, self._log_sigma(raw)
 
     def evaluate(
         self,

@@ -154,8 +154,17 @@ class SequentialNetworks(Actor):
         by_agent: Tensor = chosen.unflatten(1, (self.agents, -1))
         return self._from_row(rows) + by_agent
 
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What every agent's first layer makes of rows and messages, [N, agents, hidden].
+
+        And what the regime encoder expects of the next bar, [N, regimes], where there is one.
+        """
+        features = self.reader(self.inputs(rows))
+        told = self.reader.regimes(features)
+        # The largest of them, which it says last, is no more than they say themselves.
+        return self._first(features), None if told is None else told[:, :-1]
+
     def _from_row(self, rows: Tensor) -> Tensor:
-        """What every agent's first layer makes of rows and messages, [N, agents, hidden]."""
         return self._first(self.reader(self.inputs(rows)))
 
     def _first(self, features: Tensor) -> Tensor:

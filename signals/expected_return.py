@@ -65,6 +65,10 @@ class ReturnMap:
             raise DataError("return map: a score is not finite")
         return np.asarray(np.interp(values, self.scores, self.returns))
 
+    def save(self, path: Path) -> None:
+        """Write it as JSON; `read_return_map` reads it back."""
+        path.write_text(json.dumps(self.as_dict(), allow_nan=False) + "\n", encoding="utf-8")
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data; `return_map` reads it back to an equal map."""
         return {

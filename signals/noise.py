@@ -70,9 +70,10 @@ class _LaneNoise:
         for agent, lane, law in lanes:
             keys.append((agent << _AGENT_SHIFT) + _DRAWS * lane)
             laws.append(law)
-        self._lanes = np.array(keys, dtype=np.uint64)
+        lanes = np.array(keys, dtype=np.uint64)
         named = np.array(laws, dtype=np.str_)
         self._normal = np.flatnonzero(named == "normal")
+        self._first, self._second = mix(lanes), mix(lanes[self._normal] + np.uint64(1))
         self._gumbel = np.flatnonzero(named == "gumbel")
         self._uniform = np.flatnonzero(named == "uniform")
 
@@ -84,10 +85,10 @@ class _LaneNoise:
         steps[n]) alone.
         """
         rows = mix(mix(seeds.astype(np.uint64)) ^ mix(steps.astype(np.uint64)))
-        first = _uniform(mix(rows[:, None] ^ mix(self._lanes)))
+        first = _uniform(mix(rows[:, None] ^ self._first))
         noise = np.empty(first.shape, dtype=np.float32)
         if self._normal.size:
-            second = _uniform(mix(rows[:, None] ^ mix(self._lanes[self._normal] + np.uint64(1))))
+            second = _uniform(mix(rows[:, None] ^ self._second))
             radius = np.sqrt(-2.0 * np.log(np.ascontiguousarray(first[:, self._normal])))
             noise[:, self._normal] = radius * np.cos(2.0 * np.pi * second)
         if self._gumbel.size:

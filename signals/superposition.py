@@ -12,6 +12,7 @@ sum to 1 but for the rounding of float32 are taken, and divided by their sum.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ SELL, HOLD, BUY = range(len(DIRECTIONS))
 SUM_TOLERANCE = 1e-5  # of a row's sum about 1: probabilities may come from float32
 # An entropy below this counts as 0: its ratio to another would be rounding.
 ENTROPY_FLOOR = 1e-9
+_SWEEPS = 30  # of Jacobi's rotations; a handful does, since they converge quadratically
 
 
 def amplitudes(p: ArrayLike) -> NDArray[np.complex128]:
@@ -134,20 +136,105 @@ def entanglement(p: ArrayLike, q: ArrayLike) -> Floats:
     Args:
         p, q: see `joint_amplitudes`.
     """
-    psi = joint_amplitudes(p, q)
-    joint = psi**2
-    least = np.minimum(_entropy(joint.sum(axis=2)), _entropy(joint.sum(axis=1)))
-    share = schmidt_entropy(psi) / np.maximum(least, ENTROPY_FLOOR)
-    return np.where(least > ENTROPY_FLOOR, np.clip(share, 0.0, 1.0), 0.0)
+    upper, lower = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    fits = upper.ndim == 2 and lower.ndim == 3 and lower.shape[:2] == upper.shape
+    out = np.empty(len(upper) if fits else 0)
+    if not fits or min(lower.shape[1:]) < 2 or not _entangle(upper, lower, out):
+        joint_amplitudes(upper, lower)
+        raise ActionError("distributions of which nothing can be said: expected finite numbers")
+    return out
 
 
-def usable_entanglement(p: ArrayLike, q: ArrayLike, temperature: float = 1.0) -> Floats:
-    """`entanglement` where the upper layer's confidence is `CONFIDENT` at least, else 0; [N].
+@kernel
+def _entangle(p: Any, q: Any, out: Any) -> bool:
+    """Write `entanglement`; False where a row is no distribution.
 
-    Args:
-        temperature: of that confidence.
+    In one pass, for loops that ask of a row at a time: to rounding (by test), what
+    `joint_amplitudes` and `schmidt_entropy` come to.
     """
-    return np.where(confidence(p, temperature) >= CONFIDENT, entanglement(p, q), 0.0)
+    count, width = q.shape[1], q.shape[2]
+    upper, lower = np.empty(count), np.empty((count, width))
+    for n in range(len(p)):
+        good = _take_distribution(p[n], upper)
+        for i in range(count):
+            good = good and _take_distribution(q[n, i], lower[i])
+        if not good:
+            return False
+        below = np.zeros(width)
+        for i in range(count):
+            for j in range(width):
+                below[j] += upper[i] * lower[i, j]
+        least = min(_entropy_of(upper), _entropy_of(below))
+        if least <= ENTROPY_FLOOR:
+            out[n] = 0.0
+            continue
+        # Squares of Psi's singular values: the upper layer's reduced density matrix has them.
+        density = np.zeros((count, count))
+        for i in range(count):
+            for k in range(i, count):
+                for j in range(width):
+                    density[i, k] += math.sqrt(upper[i] * lower[i, j] * upper[k] * lower[k, j])
+                density[k, i] = density[i, k]
+        _diagonalise(density)
+        squares = np.empty(count)
+        for i in range(count):
+            squares[i] = max(density[i, i], 0.0)
+        out[n] = min(max(_entropy_of(squares / squares.sum()) / least, 0.0), 1.0)
+    return True
+
+
+@inlined
+def _take_distribution(given: Any, out: Any) -> bool:
+    """Copy a row that sums to 1 but for rounding, divided by its sum; False where it does not."""
+    total, good = 0.0, True
+    for index in range(len(given)):
+        good = good and 0.0 <= given[index] < math.inf
+        total += given[index]
+    good = good and abs(total - 1.0) <= SUM_TOLERANCE
+    for index in range(len(given)):
+        out[index] = given[index] / total
+    return good
+
+
+@inlined
+def _entropy_of(p: Any) -> float:
+    total = 0.0
+    for index in range(len(p)):
+        total -= p[index] * math.log(p[index]) if p[index] > 0.0 else 0.0
+    return max(total, 0.0)
+
+
+@inlined
+def _diagonalise(matrix: Any) -> None:
+    """Bring a symmetric matrix to its eigenvalues, on the diagonal.
+
+    Cyclic Jacobi rotations (Golub and Van Loan, "Matrix Computations", 4th edition, 8.5).
+    """
+    size = len(matrix)
+    for _ in range(_SWEEPS):
+        off = 0.0
+        for i in range(size):
+            for j in range(i + 1, size):
+                off += matrix[i, j] ** 2
+        if off == 0.0:
+            return
+        for i in range(size):
+            for j in range(i + 1, size):
+                if matrix[i, j] == 0.0:
+                    continue
+                tau = (matrix[j, j] - matrix[i, i]) / (2.0 * matrix[i, j])
+                t = math.copysign(1.0, tau) / (abs(tau) + math.sqrt(1.0 + tau * tau))
+                cosine = 1.0 / math.sqrt(1.0 + t * t)
+                sine = t * cosine
+                for k in range(size):
+                    left, right = matrix[k, i], matrix[k, j]
+                    matrix[k, i] = cosine * left - sine * right
+                    matrix[k, j] = sine * left + cosine * right
+                for k in range(size):
+                    left, right = matrix[i, k], matrix[j, k]
+                    matrix[i, k] = cosine * left - sine * right
+                    matrix[j, k] = sine * left + cosine * right
+                matrix[i, j] = matrix[j, i] = 0.0
 
 
 def collapse(p: ArrayLike, seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.int64]:

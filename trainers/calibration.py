@@ -3,8 +3,9 @@
 Confidences (`trainers.stated` says which, and when one is right) are fitted a temperature on
 the validation split, never on the test split, on whose episodes the calibration error is then
 measured before and after. A temperature changes how sure a policy says it is and nothing that
-it does. Predicted numbers are measured alone. Where the networks know nothing of what is to
-come there may be no gain, and the report says so.
+it does. What return a score has been worth is fitted there too, for sizes. Predicted numbers
+are measured alone. Where the networks know nothing of what is to come there may be no gain, and
+the report says so.
 
 Intervals resample days, as all comparisons do (`trainers.statistics`). They are basic bootstrap
 intervals (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2):
@@ -31,25 +32,38 @@ from policies.calibration import (
     fit_temperature,
     reliability,
 )
+from policies.ensemble import LayerPolicy
 from policies.readout import read_out
-from policies.sequential import SequentialPolicy
+from signals.expected_return import score
 from trainers.calibration_report import (
     CalibrationReport,
+    ExpectedReturns,
     Interval,
     PredictedNumber,
     TemperedConfidence,
 )
 from trainers.graphs import TracedPolicy
+from trainers.isotonic import fit_return_map
 from trainers.layers import Layer, LayerEnv
-from trainers.stated import Claims, Floats, Predictions, Regimes, Stated, hear, trade_cost
+from trainers.stated import (
+    Claims,
+    Directions,
+    Floats,
+    Predictions,
+    Regimes,
+    Stated,
+    hear,
+    trade_cost,
+)
 
 _COST_EPISODES = 64  # played for what a trade costs
+_ONE_BAR = 1  # over which `trainers.stated` measures moves
 LEAST_CLAIMS = 100  # of each split: a temperature of fewer says little
 _SIDES = torch.tensor([-1.0, 0.0, 1.0])  # of `signals.superposition.DIRECTIONS`
 
 
 def calibrate(
-    layer: Layer, policy: SequentialPolicy, training: LayerTraining, env: Environment
+    layer: Layer, policy: LayerPolicy, training: LayerTraining, env: Environment
 ) -> CalibrationReport:
     """Fit and judge whatever `policy` states; what cannot be is said and stops nothing.
 
@@ -90,6 +104,12 @@ def judge(
             confidences.append(_direction(claims, judged, config))
         except DataError as error:
             missing.append(f"calibration of {DIRECTION}: not fitted: {error}")
+    returns = None
+    if fitted is not None and fitted.directions and test.directions:
+        try:
+            returns = _returns(fitted.directions, test.directions, config)
+        except DataError as error:
+            missing.append(f"expected returns: not fitted: {error}")
     if fitted is not None and fitted.regimes and test.regimes:
         try:
             confidences.append(_regime(fitted.regimes, test.regimes, config))
@@ -101,7 +121,7 @@ def judge(
         except DataError as error:
             missing.append(f"calibration of quality: not measured: {error}")
     return CalibrationReport(
-        test.episodes, cost, tuple(confidences), tuple(numbers), tuple(missing)
+        test.episodes, cost, tuple(confidences), tuple(numbers), tuple(missing), returns
     )
 
 
@@ -187,6 +207,18 @@ def _predicted(what: str, found: Predictions, config: EvaluationConfig) -> Predi
         ),
         stated=_table(said, came),
     )
+
+
+def _returns(fitted: Directions, test: Directions, config: EvaluationConfig) -> ExpectedReturns:
+    """What scores were worth on the validation split, which the policy was not trained on."""
+    found = fit_return_map(score(fitted.p), fitted.moves, _ONE_BAR)
+    errors = (test.moves - found.of(score(test.p))) ** 2
+    squares = np.column_stack([errors, test.moves**2])
+    draws = _resampled(squares, test.days, config)
+    tiny = np.finfo(np.float64).tiny
+    explained = 1.0 - draws[:, 0] / np.maximum(draws[:, 1], tiny)
+    value = 1.0 - squares[:, 0].sum() / max(squares[:, 1].sum(), tiny)
+    return ExpectedReturns(found, len(test.p), _basic(value, explained, config))
 
 
 def _explained(sums: Floats) -> Floats:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade.artefact import DIRECTION, Confidence
 from policies.calibration import Reliability
+from signals.expected_return import RETURN_MAP_FILE, ReturnMap
 from trainers.report import replace, save_figure
 
 if TYPE_CHECKING:
@@ -97,6 +98,31 @@ class PredictedNumber:
 
 
 @dataclass(frozen=True)
+class ExpectedReturns:
+    """What scores have been worth: the map that Kelly sizes by.
+
+    Attributes:
+        map: fitted on the validation split.
+        rows: decisions on the test split.
+        explained: there, 1 - the squared error over that of no expectation at all; 0 or less
+            where the scores say nothing of returns.
+    """
+
+    map: ReturnMap
+    rows: int
+    explained: Interval
+
+    def __str__(self) -> str:
+        low, high = float(self.map.returns[0]) * _BP, float(self.map.returns[-1]) * _BP
+        first, last = float(self.map.scores[0]), float(self.map.scores[-1])
+        return (
+            f"expected return of the next bar, by {self.map.samples} decisions of the validation "
+            f"split: {low:.2f} bp at a score of {first:.2f}, {high:.2f} bp at {last:.2f}; of the "
+            f"{self.rows} of the test split it explains {self.explained} of squared returns"
+        )
+
+
+@dataclass(frozen=True)
 class CalibrationReport:
     """What was measured; `missing` says in a line each what was not, and why.
 
@@ -109,6 +135,7 @@ class CalibrationReport:
     confidences: tuple[TemperedConfidence, ...] = ()
     numbers: tuple[PredictedNumber, ...] = ()
     missing: tuple[str, ...] = ()
+    returns: ExpectedReturns | None = None
 
     @property
     def temperatures(self) -> dict[Confidence, float]:
@@ -128,7 +155,13 @@ class CalibrationReport:
         for number in self.numbers:
             name = f"calibration/{number.what}"
             found |= _flat(f"{name}/error", number.error) | _flat(f"{name}/r2", number.explained)
+        if self.returns is not None:
+            found |= _flat("calibration/returns/explained", self.returns.explained)
         return found
+
+    def companions(self) -> dict[str, Callable[[Path], None]]:
+        """What lies beside the policy in its artefact: file name -> what writes it."""
+        return {} if self.returns is None else {RETURN_MAP_FILE: self.returns.map.save}
 
     def lines(self) -> list[str]:
         """For people, one line for each thing that is stated."""
@@ -138,6 +171,8 @@ class CalibrationReport:
                 f"a direction is right where the next bar moves further in it than a trade of the "
                 f"reference rule cost on the validation split, {_BP * self.cost:.2f} bp"
             )
+        if self.returns is not None:
+            said.append(str(self.returns))
         return [*said, *self.missing]
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,6 +182,13 @@ class CalibrationReport:
             "cost": self.cost,
             "confidences": [_plain(found) for found in self.confidences],
             "numbers": [_plain(found) for found in self.numbers],
+            "returns": None
+            if self.returns is None
+            else {
+                "map": self.returns.map.as_dict(),
+                "rows": self.returns.rows,
+                "explained": asdict(self.returns.explained),
+            },
             "missing": list(self.missing),
         }
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ConfigFiles = Annotated[
-    list[Path], typer.Option("--config", help="YAML file laid over the layer's own; repeatable.")
-]
-Presets = Annotated[
-    list[str], typer.Option("--preset", help="Shipped preset, such as sample-bars; repeatable.")
-]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="A.B=C", help="Set one key; repeatable.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of every training.", min=0)]
-LayerName = Annotated[str, typer.Argument(help="strategic, tactical or execution.")]
+from trainers.cli_options import TRAINING, ConfigFiles, LayerName, Overrides, Presets, Seed, need
 
 
 class Scheme(StrEnum):
@@ -38,20 +27,14 @@ class CompareSplit(StrEnum):
     VALIDATION = "validation"
 
 
-Need = Callable[[str, tuple[str, ...]], None]
+def add_commands(app: typer.Typer) -> None:
+    """Add them to the command line."""
+    _add_sweep(app)
+    _add_walk_forward(app)
+    _add_compare(app)
 
 
-def add_commands(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
-    """Add them to the command line.
-
-    need: says which extra is missing, given the extra and the packages that it brings.
-    """
-    _add_sweep(app, need, packages)
-    _add_walk_forward(app, need, packages)
-    _add_compare(app, need, packages)
-
-
-def _add_sweep(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
+def _add_sweep(app: typer.Typer) -> None:
     @app.command()
     def sweep(
         layer: LayerName,
@@ -91,7 +74,7 @@ def _add_sweep(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
         seed: Seed = None,
     ) -> None:
         """Search a layer's settings by Optuna: trials scored on validation data, never the test."""
-        need("train", (*packages, "optuna", "sqlalchemy"))
+        need("train", (*TRAINING, "optuna", "sqlalchemy"))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from rich.console import Console
 
@@ -115,7 +98,7 @@ def _add_sweep(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
         run_sweep(request, Console())
 
 
-def _add_walk_forward(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
+def _add_walk_forward(app: typer.Typer) -> None:
     @app.command("walk-forward")
     def walk_forward(
         layer: LayerName,
@@ -140,7 +123,7 @@ def _add_walk_forward(app: typer.Typer, need: Need, packages: tuple[str, ...]) -
         seed: Seed = None,
     ) -> None:
         """Retrain a layer on each purged and embargoed fold; judge it on what comes after."""
-        need("train", packages)
+        need("train", TRAINING)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from rich.console import Console
 
@@ -160,7 +143,7 @@ def _add_walk_forward(app: typer.Typer, need: Need, packages: tuple[str, ...]) -
         run_walk_forward(request, Console())
 
 
-def _add_compare(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
+def _add_compare(app: typer.Typer) -> None:
     @app.command()
     def compare(
         runs: Annotated[
@@ -177,7 +160,7 @@ def _add_compare(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> Non
         ] = None,
     ) -> None:
         """Play runs again on the same held-out episodes: paired test, curves, settings."""
-        need("train", packages)
+        need("train", TRAINING)
         from rich.console import Console
 
         from trainers.compare import CompareRequest, run_compare

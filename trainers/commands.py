@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,12 @@ _EXPLAINED_ROWS, _EXPLAINED_COLUMNS = 32, 10  # `grandmodel explain RUN` looks a
 
 
 @dataclass
-class _Session:
+class Session:
     """What the stages of one training share.
 
     `config` is as it was given; `env` is its environment with a folder for every artefact of a
-    layer above.
+    layer above. `companions` lie beside the policy as well as the layer's own, and `metrics`
+    stand in its manifest beside those of its evaluation.
     """
 
     config: LayerTraining
@@ -69,6 +71,8 @@ class _Session:
     within: str | None
     tracking: Run | None = None
     peak_bytes: int = 0
+    companions: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def layer(self) -> Layer:
@@ -127,6 +131,25 @@ def _train_layer(
     tags: Mapping[str, str],
     within: str | None,
 ) -> EvaluationReport:
+    with session_of(config, env, folder, console, tags, within) as session:
+        result = _train(session, resume)
+        if result.interrupted:
+            again = within or f"grandmodel train {config.layer} --resume --output {folder.path}"
+            session.say(f"stopped after iteration {result.iterations}; go on with: {again}")
+            raise KeyboardInterrupt
+        return conclude(session, result)
+
+
+@contextmanager
+def session_of(
+    config: LayerTraining,
+    env: Environment,
+    folder: RunFolder,
+    console: Console,
+    tags: Mapping[str, str],
+    within: str | None = None,
+) -> Iterator[Session]:
+    """A run of a layer, begun in its folder and in the tracking store, and finished at the end."""
     made, memory = commit(), PeakMemory()
     began = time.perf_counter()
     _say(console, "preparing: a first run of a version compiles its kernels, which takes a minute")
@@ -134,7 +157,7 @@ def _train_layer(
         _say(console, f"{layer} layer: {artefact}, which first decides on all bars of this run")
     # What the data or the kernels have against this run is heard before anything is written.
     probe = LAYERS[config.layer].probe(config.model_copy(update={"env": env}))
-    session = _Session(config, env, folder, console, made, memory, probe, within)
+    session = Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(
         f"kernels and data ready in {time.perf_counter() - began:.1f} s ({fingerprint[:24]})"
@@ -149,17 +172,11 @@ def _train_layer(
         folder.begin(config, session.tracking.run_id if session.tracking else None)
         session.env = pin(env, folder.upstream)
         _say_champion(session, _champion(session))
-        result = _train(session, resume)
-        if result.interrupted:
-            again = within or f"grandmodel train {config.layer} --resume --output {folder.path}"
-            session.say(f"stopped after iteration {result.iterations}; go on with: {again}")
-            raise KeyboardInterrupt
-        report = _conclude(session, result)
+        yield session
         folder.finish()
-    return report
 
 
-def _champion(session: _Session) -> Champion | None:
+def _champion(session: Session) -> Champion | None:
     config = session.config
     market, models = config.env.market.name, Path(config.models)
     layout = session.layer.layout
@@ -168,11 +185,11 @@ def _champion(session: _Session) -> Champion | None:
     )
 
 
-def _other_environment(session: _Session, champion: Champion | None) -> str | None:
+def _other_environment(session: Session, champion: Champion | None) -> str | None:
     return other_environment(champion, session.config.env, digests(session.env))
 
 
-def _say_champion(session: _Session, champion: Champion | None) -> None:
+def _say_champion(session: Session, champion: Champion | None) -> None:
     """What the training will be judged against, heard before it and not after."""
     if champion is None:
         return
@@ -184,7 +201,7 @@ def _say_champion(session: _Session, champion: Champion | None) -> None:
         session.say(f"it was trained in another environment and will keep its place: {other}")
 
 
-def _train(session: _Session, resume: bool) -> TrainResult:
+def _train(session: Session, resume: bool) -> TrainResult:
     config, folder, layer = session.config, session.folder, session.layer
     recorder = RunRecorder(folder, session.tracking)
 
@@ -216,8 +233,8 @@ def _players(config: LayerTraining, kwargs: Mapping[str, Any]) -> dict[str, Play
     return {name: SchedulePlayer(baseline) for name, baseline in baselines.items()}
 
 
-def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
-    """Everything after training: compare, export, register, mirror, say."""
+def conclude(session: Session, result: TrainResult) -> EvaluationReport:
+    """Everything after training: compare on the test split, export, register, mirror, say."""
     config, folder, layer = session.config, session.folder, session.layer
     market = config.env.market.name
     champion = _champion(session)  # anew: another run may have ended meanwhile
@@ -232,7 +249,7 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
         folder.artefact,
         _manifest_fields(session, report, stated),
         actor.rows,
-        layer.companions(session.probe),
+        {**layer.companions(session.probe), **session.companions, **stated.companions()},
     )
     challenge = report.against(CHAMPION) if CHAMPION in report.comparisons else None
     decided = promotion(
@@ -246,8 +263,9 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     write_calibration(stated, folder.report)
     with torch_threads(config.mappo.torch_threads):
         _explain(session, result, actor.rows)
-    figure = reports.curves(folder.history, "env_steps", layer.curves)
-    reports.save_figure(figure, folder.report / "curves.png")
+    if folder.history:
+        figure = reports.curves(folder.history, "env_steps", layer.curves)
+        reports.save_figure(figure, folder.report / "curves.png")
     version = _register(session, decided, report, stated, result)
     link = keep_mirror(
         decided, folder.artefact, champion, Path(config.models), config.layer, market
@@ -257,7 +275,7 @@ def _conclude(session: _Session, result: TrainResult) -> EvaluationReport:
     return report
 
 
-def _explain(session: _Session, result: TrainResult, rows: NDArray[np.float32]) -> None:
+def _explain(session: Session, result: TrainResult, rows: NDArray[np.float32]) -> None:
     """What the policy decided by in some of the rows that it was compared on, into the report."""
     policy = result.policy
     some = rows[:: max(len(rows) // _EXPLAINED_ROWS, 1)][:_EXPLAINED_ROWS]
@@ -265,7 +283,7 @@ def _explain(session: _Session, result: TrainResult, rows: NDArray[np.float32]) 
     write_explanation(found, _EXPLAINED_COLUMNS, session.folder.report)
 
 
-def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> EvaluationReport:
+def _evaluate(session: Session, actor: Actor, champion: Champion | None) -> EvaluationReport:
     config, layer = session.config, session.layer
     baselines = layer.baselines(session.env, config.evaluation)
     policies: dict[str, Actor] = {CANDIDATE: actor, **baselines}
@@ -295,10 +313,10 @@ def _evaluate(session: _Session, actor: Actor, champion: Champion | None) -> Eva
 
 
 def _manifest_fields(
-    session: _Session, report: EvaluationReport, stated: CalibrationReport
+    session: Session, report: EvaluationReport, stated: CalibrationReport
 ) -> dict[str, Any]:
     result = report.against(report.best_baseline)
-    metrics = dict(report.summaries[CANDIDATE].metrics) | stated.metrics()
+    metrics = {**report.summaries[CANDIDATE].metrics, **stated.metrics(), **session.metrics}
     metrics.update(
         {
             "parents": float(report.parents),
@@ -324,7 +342,7 @@ def _manifest_fields(
 
 
 def _register(
-    session: _Session,
+    session: Session,
     decided: Promotion,
     report: EvaluationReport,
     stated: CalibrationReport,
@@ -363,7 +381,7 @@ def _register(
 
 
 def _say_result(
-    session: _Session,
+    session: Session,
     report: EvaluationReport,
     stated: CalibrationReport,
     manifest: Manifest,

@@ -7,7 +7,6 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,11 @@ from trainers.statistics import MeanResult, PairedResult, mean_interval, paired
 from trainers.torch_actor import TorchActor
 from trainers.tracking import Run, flatten, tracking_uri
 from trainers.upstream.artefacts import digests, resolved
+from trainers.work_folder import dated
 
+COMMAND = "compare"
 RESULT_FILE = "compare.json"
 CURVES_PLOT = "curves.png"
-_STAMP = "%Y%m%d-%H%M%S-%f"
 _NAMED = 5  # differing settings that a refusal names
 _TRAINING_ALONE = ("reward.", "augmentation.")  # of the environment: no matter to who plays in it
 _NO_MATTER = ("output", "models", "tracking.")  # of a run: where things are kept
@@ -126,8 +126,7 @@ def run_compare(request: CompareRequest, console: Console) -> Compared:
         found = contenders(request.runs, Path(cache))
         check_environments(found)
         result = compared(found, request.split, request.episodes)
-        stamp = datetime.now().astimezone().strftime(_STAMP)
-        folder = request.output or Path(found[0].config.output) / f"compare-{stamp}"
+        folder = request.output or dated(found[0].config.output, "compare")
         histories = {one.name: one.run.history for one in found}
         figure = compare_report.curves(histories, found[0].layer.curves)
         save_figure(figure, folder / CURVES_PLOT)
@@ -148,26 +147,35 @@ def contenders(paths: Sequence[Path], cache: Path) -> list[Contender]:
     Raises:
         TrainingError: a folder holds no run of a layer with a checkpoint.
     """
-    out = []
-    for number, (path, name) in enumerate(zip(paths, names(paths), strict=True)):
-        file = path / CONFIG_FILE
-        run = read_run(path)
-        if run is None or latest_checkpoint(path) is None or not file.is_file():
-            raise TrainingError(
-                f"{path}: expected the folder of a run with a checkpoint, such as {path}/run.json "
-                "and what `grandmodel train` leaves beside it"
-            )
-        layer: Any = read_document(file).tree.get("layer")
-        if layer not in LAYERS:
-            raise TrainingError(f"{file}: layer {layer!r}, expected one of {', '.join(LAYERS)}")
-        config = load_training(layer, file)
-        pinned, uri = path / UPSTREAM_FOLDER, tracking_uri(config.tracking)
-        env = resolved(config.env, pinned, uri, cache / str(number))
-        out.append(Contender(name, path, config, run, env, digests(env)))
-    return out
+    return [
+        contender(path, name, cache / str(number))
+        for number, (path, name) in enumerate(zip(paths, names(paths), strict=True))
+    ]
 
 
-def names(paths: Sequence[Path]) -> list[str]:
+def contender(path: Path, name: str, cache: Path) -> Contender:
+    """The run in the folder `path`, with the artefacts of layers above in folders of `cache`.
+
+    Raises:
+        TrainingError: it holds no run of a layer with a checkpoint.
+    """
+    file = path / CONFIG_FILE
+    run = read_run(path)
+    if run is None or latest_checkpoint(path) is None or not file.is_file():
+        raise TrainingError(
+            f"{path}: expected the folder of a run with a checkpoint, such as {path}/run.json "
+            "and what `grandmodel train` leaves beside it"
+        )
+    layer: Any = read_document(file).tree.get("layer")
+    if layer not in LAYERS:
+        raise TrainingError(f"{file}: layer {layer!r}, expected one of {', '.join(LAYERS)}")
+    config = load_training(layer, file)
+    pinned, uri = path / UPSTREAM_FOLDER, tracking_uri(config.tracking)
+    env = resolved(config.env, pinned, uri, cache)
+    return Contender(name, path, config, run, env, digests(env))
+
+
+def names(paths: Sequence[Path], command: str = COMMAND) -> list[str]:
     """As few last parts of every path as tell all of them apart.
 
     Raises:
@@ -176,14 +184,14 @@ def names(paths: Sequence[Path]) -> list[str]:
     whole = [path.resolve() for path in paths]
     twice = {path for path in whole if whole.count(path) > 1}
     if twice:
-        raise ConfigError(f"compare: {twice.pop()} is named twice, expected different runs")
+        raise ConfigError(f"{command}: {twice.pop()} is named twice, expected different runs")
     length = 1
     while len({path.parts[-length:] for path in whole}) < len(whole):
         length += 1
     return ["/".join(path.parts[-length:]) for path in whole]
 
 
-def check_environments(found: Sequence[Contender]) -> None:
+def check_environments(found: Sequence[Contender], command: str = COMMAND) -> None:
     """Refuse runs that were not trained to play the same game.
 
     What only training knows, the reward and copies of bars, may differ.
@@ -195,7 +203,7 @@ def check_environments(found: Sequence[Contender]) -> None:
     for other in found[1:]:
         if other.config.layer != first.config.layer:
             raise ConfigError(
-                f"compare: {other.path} is of the layer {other.config.layer}, {first.path} of "
+                f"{command}: {other.path} is of the layer {other.config.layer}, {first.path} of "
                 f"{first.config.layer}: expected runs of one layer"
             )
         told = [_game(one) for one in (first, other)]
@@ -209,9 +217,9 @@ def check_environments(found: Sequence[Contender]) -> None:
             )
             more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
             raise ConfigError(
-                f"compare: {other.path} was trained in another environment than {first.path}: "
+                f"{command}: {other.path} was trained in another environment than {first.path}: "
                 f"{shown}{more}; no episode is the same in both, so that there is nothing to "
-                "pair: compare runs of one environment"
+                "pair: take runs of one environment"
             )
 
 

@@ -20,7 +20,7 @@ from configs.errors import TrackingError, TrainingError
 from configs.train import LayerTraining, load_training
 from configs.yaml_text import read_document
 from policies.attribution import STEPS
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
 from signals.layout import LayerLayout
 from trainers.explanation import attention_table, explanation, table, write_explanation
 from trainers.layers import LAYERS, Layer
@@ -102,26 +102,37 @@ def run_of(place: Path) -> Path:
     run = place.parent if (place / MANIFEST_FILE).is_file() else place
     if latest_checkpoint(run) is None or not (run / CONFIG_FILE).is_file():
         raise TrainingError(
-            f"{place}: no run with checkpoints there, and an artefact alone holds no weights that "
-            "gradients could be taken of; name the folder of the run that trained it (runs/...)"
+            f"{place}: no run with checkpoints there, and an artefact alone holds no weights "
+            "to look into; name the folder of the run that trained it (runs/...)"
         )
     return run
 
 
-def weights_of(run: Path) -> SequentialPolicy:
+def weights_of(run: Path) -> LayerPolicy:
     """The policy of a layer's run, of its latest checkpoint.
 
     Raises:
         TrainingError: it has none, or it is of another kind.
     """
     checkpoint = latest_checkpoint(run)
-    actors = {} if checkpoint is None else load_actors(checkpoint)
+    if checkpoint is None:
+        raise TrainingError(f"{run}: no checkpoint there; name the folder of a run that has one")
+    return policy_of(checkpoint)
+
+
+def policy_of(checkpoint: Path) -> LayerPolicy:
+    """The policy of a layer in a checkpoint.
+
+    Raises:
+        TrainingError: it holds none, or actors of another kind.
+    """
+    actors = load_actors(checkpoint)
     policy = next(iter(actors.values()), None)
-    if len(actors) != 1 or not isinstance(policy, SequentialPolicy):
+    if len(actors) != 1 or not isinstance(policy, LayerPolicy):
         kinds = ", ".join(type(actor).__name__ for actor in actors.values()) or "none"
         raise TrainingError(
-            f"{run}: its checkpoint holds actors of {kinds}, expected one SequentialPolicy; "
-            "explain works for layers with their own networks"
+            f"{checkpoint}: it holds actors of {kinds}, expected one SequentialPolicy or an "
+            "ensemble of them, as layers with their own networks have"
         )
     return policy
 
@@ -147,7 +158,7 @@ def _agents(layout: LayerLayout, agent: str | None) -> list[int]:
 
 
 def rows_met(
-    layer: Layer, training: LayerTraining, policy: SequentialPolicy, count: int
+    layer: Layer, training: LayerTraining, policy: LayerPolicy, count: int
 ) -> NDArray[np.float32]:
     """The first `count` rows that the policy meets when it is judged, float32 [count, width]."""
     env = layer.judging_env(min(count, _MAX_ENVS), training.seed, training.env)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from policies.attention import attention_maps
 from policies.attribution import STEPS, attribute, by_name
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
 from trainers.report import replace, save_figure
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Explanation:
 
 
 def explanation(
-    policy: SequentialPolicy,
+    policy: LayerPolicy,
     agents: list[int],
     rows: NDArray[np.float32],
     steps: int = STEPS,
@@ -124,7 +124,7 @@ def explanation(
 
 
 def explain(
-    policy: SequentialPolicy, agent: int, rows: NDArray[np.float32], steps: int = STEPS
+    policy: LayerPolicy, agent: int, rows: NDArray[np.float32], steps: int = STEPS
 ) -> list[Explained]:
     """What moved each output of agent number `agent` from where the mean row has it.
 
@@ -149,7 +149,7 @@ def explain(
     return found
 
 
-def looked(policy: SequentialPolicy, rows: NDArray[np.float32]) -> list[Looked]:
+def looked(policy: LayerPolicy, rows: NDArray[np.float32]) -> list[Looked]:
     """Where each encoder looked in `rows`; [] of a policy without encoders."""
     return [
         Looked(found.columns, found.agents, found.bars.double().numpy(), len(found.blocks))

@@ -40,7 +40,7 @@ from cascade.graphs import (
 )
 from cascade.policy import Decision, OnnxPolicy
 from configs.errors import ArtefactError
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
 from signals.layout import LayerLayout
 from signals.noise import joint_noise
 from trainers.graphs import DOUBTS, TracedPolicy, to_onnx
@@ -56,7 +56,7 @@ UNCERTAIN_ROWS = 16  # rows whose uncertainty is compared: each takes all masks
 
 
 def export_policy(
-    policy: SequentialPolicy,
+    policy: LayerPolicy,
     layout: LayerLayout,
     folder: Path,
     manifest_fields: Mapping[str, Any],

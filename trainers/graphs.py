@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx.utils import Extractor
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cascade.artefact import POLICY, POLICY_FILE, GraphName
@@ -35,32 +37,35 @@ from cascade.graphs import (
     outputs_of,
 )
 from configs.errors import ArtefactError
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
+from policies.sequential import Step
+from signals.layout import LayerLayout
 
 OPSET = 20
 DOUBTS = (MEAN, SPREAD, ENTROPY, INFORMATION)  # in the order of `policies.dropout.Uncertainty`
 _EXAMPLE_ROWS = 2  # a batch of one would be taken for a constant
 
 
-class TracedPolicy(SequentialPolicy):
-    """A sequential policy whose forward gives every output of every graph.
+class TracedPolicy(nn.Module):
+    """A copy of a layer's policy, whose forward gives every output of every graph.
 
     The row is read once; what decides in mode, samples and doubts starts from there.
     """
 
-    def __init__(self, trained: SequentialPolicy) -> None:
-        super().__init__(trained.layout, trained.config)
-        self.load_state_dict(trained.state_dict())
-        # What inner calls leave behind for `outputs`, which empties them.
-        self._probabilities: list[Tensor] = []
-        self._gaps: list[Tensor] = []
-        self._told: list[Tensor] = []
+    def __init__(self, trained: LayerPolicy) -> None:
+        super().__init__()
+        self.policy = copy.deepcopy(trained)
+        self._gaps: list[Tensor] = []  # what `outputs` leaves behind for `clear_samples`
         self.eval()
+
+    @property
+    def layout(self) -> LayerLayout:
+        return self.policy.layout
 
     @property
     def graphs(self) -> tuple[GraphName, ...]:
         """The graphs that it has."""
-        if self.bank is None:
+        if not self.policy.doubts:
             return (POLICY, SAMPLING)
         return (POLICY, SAMPLING, UNCERTAINTY)
 
@@ -72,7 +77,7 @@ class TracedPolicy(SequentialPolicy):
 
     def forward(self, rows: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         """rows [N, row_width], noise [N, noise_width] -> the values of `outputs`."""
-        return tuple(self.outputs(rows, noise, doubt=self.bank is not None).values())
+        return tuple(self.outputs(rows, noise, doubt=True).values())
 
     def outputs(
         self, rows: Tensor, noise: Tensor | None = None, doubt: bool = False
@@ -81,50 +86,52 @@ class TracedPolicy(SequentialPolicy):
 
         After sampling, `clear_samples` tells of which rows the choices were clear.
         """
-        self._clear()
-        self._gaps.append(rows.new_full((rows.shape[0],), math.inf))
-        masks = self.legal(rows, None)
-        first = self._from_row(rows)
-        decided = self._decide_all(first, None, masks)
-        none = rows.new_zeros(rows.shape[0], 0)
+        policy = self.policy
+        masks = policy.legal(rows, None)
+        first: Any  # of one policy a tensor, of several as many
+        first, regimes = policy.read(rows)
+        decided = policy.decide_all(first, None, masks)
         found = {
-            ACTIONS: torch.cat([step[2] for step in decided], dim=1),
-            PROBABILITIES: torch.cat([none, *self._probabilities], dim=1),
+            ACTIONS: torch.cat([step.action for step in decided], dim=1),
+            PROBABILITIES: self._probabilities(rows, decided),
         }
-        for told in self._told:
-            found |= {REGIMES: told[:, :-1], REGIME_CONFIDENCE: told[:, -1:]}
-        if doubt and self.bank is not None:
-            found |= zip(DOUBTS, self._uncertainty_of(decided, self.bank, masks), strict=True)
+        if regimes is not None:
+            found |= {REGIMES: regimes, REGIME_CONFIDENCE: regimes.amax(1, keepdim=True)}
+        if doubt and policy.doubts:
+            found |= zip(DOUBTS, policy.uncertainty_of(decided, masks), strict=True)
         if noise is not None:
-            sampled = self._decide_all(first, noise, masks)
-            found[SAMPLED_ACTIONS] = torch.cat([step[2] for step in sampled], dim=1)
+            sampled = policy.decide_all(first, noise, masks)
+            found[SAMPLED_ACTIONS] = torch.cat([step.action for step in sampled], dim=1)
+            self._gaps = self._gaps_of(rows, sampled, noise)
         return found
 
     def clear_samples(self, least: float) -> Tensor:
         """bool [N]: every choice last sampled led by `least` in noisy log-probability."""
         return torch.stack(self._gaps).amin(0) >= least
 
-    def _clear(self) -> None:
-        self._probabilities, self._gaps, self._told = [], [], []
+    def forget(self) -> None:
+        """Drop what `outputs` left behind."""
+        self._gaps = []
 
-    def _first(self, features: Tensor) -> Tensor:
-        told = self.reader.regimes(features)
-        if told is not None:
-            self._told.append(told)
-        return super()._first(features)
+    def _logits(self, decided: Sequence[Step]) -> Iterator[tuple[int, Tensor]]:
+        """(number, logits [N, choices]) of each discrete agent."""
+        for k, (agent, step) in enumerate(zip(self.layout.agents, decided, strict=True)):
+            if agent.kind == "discrete":
+                yield k, step.output[:, : agent.encoded_width]
 
-    def _decide(
-        self, k: int, output: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        agent = self.layout.agents[k]
-        if agent.kind == "discrete":
-            logits = output[:, : agent.encoded_width]
-            if noise is None:
-                self._probabilities.append(torch.softmax(logits, dim=1))
-            elif agent.encoded_width > 1:
-                top = (functional.log_softmax(logits, dim=1) + noise).topk(2, dim=1).values
-                self._gaps.append(top[:, 0] - top[:, 1])
-        return super()._decide(k, output, noise)
+    def _probabilities(self, rows: Tensor, decided: Sequence[Step]) -> Tensor:
+        found = [torch.softmax(logits, dim=1) for _, logits in self._logits(decided)]
+        return torch.cat([rows.new_zeros(rows.shape[0], 0), *found], dim=1)
+
+    def _gaps_of(self, rows: Tensor, sampled: Sequence[Step], noise: Tensor) -> list[Tensor]:
+        """By how much each sampled choice led the next one, [N] each."""
+        gaps = [rows.new_full((rows.shape[0],), math.inf)]
+        for k, logits in self._logits(sampled):
+            if logits.shape[1] > 1:
+                log_p = functional.log_softmax(logits, dim=1)
+                top = (log_p + noise[:, self.layout.noise_slice(k)]).topk(2, dim=1).values
+                gaps.append(top[:, 0] - top[:, 1])
+        return gaps
 
 
 def trace(policy: TracedPolicy) -> onnx.ModelProto:
@@ -145,7 +152,7 @@ def trace(policy: TracedPolicy) -> onnx.ModelProto:
                 dynamic_shapes=({0: batch}, {0: batch}),
                 verbose=False,
             )
-    policy._clear()
+    policy.forget()
     if program is None:
         raise ArtefactError("torch.onnx.export gave no program; export again with PyTorch 2.13")
     # Stack traces in the metadata would carry this machine's paths into the artefact.

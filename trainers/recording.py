@@ -50,6 +50,7 @@ def iteration_figures(report: IterationReport) -> dict[str, float]:
     figures.update(report.losses)
     figures.update(report.curriculum)
     figures.update(report.watched)
+    figures.update(report.constraints)
     return figures
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from configs.errors import TrainingError
@@ -14,14 +13,13 @@ from configs.team import TeamConfig, load_team_config
 from configs.train import LayerTraining, load_train_config, load_training
 from trainers.mappo.checkpoint import latest_checkpoint, load_meta
 from trainers.report import replace
+from trainers.work_folder import by_time, dated
 
 RunConfig = LayerTraining | TeamConfig
 
 CONFIG_FILE = "config.yaml"
 HISTORY_FILE = "history.jsonl"
 RUN_FILE = "run.json"
-_STAMP = "%Y%m%d-%H%M%S-%f"
-_STAMP_LENGTH = len("20260101-000000-000000")
 ARTEFACT_FOLDER = "artefact"
 REPORT_FOLDER = "report"
 UPSTREAM_FOLDER = "upstream"
@@ -122,8 +120,7 @@ def new_run(config: RunConfig, output: str | None) -> RunFolder:
                 "folder with --output"
             )
         return run
-    stamp = datetime.now().astimezone().strftime(_STAMP)
-    return RunFolder(Path(config.output) / f"{config.run_stem}-{stamp}", [])
+    return RunFolder(dated(config.output, config.run_stem), [])
 
 
 def resumed_run(config: RunConfig, output: str | None, any_market: bool = False) -> RunFolder:
@@ -149,7 +146,9 @@ def resumed_run(config: RunConfig, output: str | None, any_market: bool = False)
     stem = config.run_family if any_market else config.run_stem
     folders = [path.parent for path in root.glob(f"{stem}-*/{RUN_FILE}")]
     found = [_read(path) for path in folders if latest_checkpoint(path) is not None]
-    unfinished = sorted((run for run in found if not run.finished), key=_stamp)
+    unfinished = sorted(
+        (run for run in found if not run.finished), key=lambda run: by_time(run.path)
+    )
     if not unfinished:
         raise TrainingError(
             f"no unfinished run of {stem} with a checkpoint under {root}: nothing to "
@@ -233,11 +232,6 @@ def read_run(path: Path) -> RunFolder | None:
 def resumable(path: Path) -> bool:
     """Whether a run's folder holds a checkpoint to go on from."""
     return latest_checkpoint(path) is not None
-
-
-def _stamp(run: RunFolder) -> tuple[str, str]:
-    """Runs by the time in their names, whatever their market."""
-    return run.path.name[-_STAMP_LENGTH:], run.path.name
 
 
 def _read(path: Path) -> RunFolder:

@@ -17,6 +17,7 @@ import torch
 
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig
+from configs.serve import LOOPBACK
 
 _MEGABYTE = 1 << 20
 _CLIENT = "ray://"
@@ -49,15 +50,19 @@ def knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
-def start_ray(num_cpus: int, object_store_mb: int) -> None:
+def start_ray(num_cpus: int, object_store_mb: int, loopback: bool = False) -> None:
     """Ray on this machine alone, never a cluster that somebody else has started here.
 
     A machine that is so busy that Ray is not up within its own limit gets further tries.
+
+    Args:
+        loopback: have Ray's own processes, too, listen where this machine alone reaches them.
 
     Raises:
         TrainingError: it did not come up in any of them.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    where = {"_node_ip_address": LOOPBACK} if loopback else {}
     for attempt in range(1, _STARTS + 1):
         try:
             ray.init(
@@ -67,6 +72,7 @@ def start_ray(num_cpus: int, object_store_mb: int) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                **where,
             )
         except Exception as error:
             ray.shutdown()

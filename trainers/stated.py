@@ -18,7 +18,8 @@ stated, of which a layer has some:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,11 +172,10 @@ def _play(
     playing = np.ones(env.num_envs, np.bool_)
     for _ in range(config.max_steps):
         told = decide(env.rows)
-        for ear in ears:
-            ear.before(env, told, playing, days)
-        env.step(told[ACTIONS])
-        for ear in ears:
-            ear.after(env, playing)
+        with ExitStack() as hearing:
+            for ear in ears:
+                hearing.enter_context(ear.over(env, told, playing, days))
+            env.step(told[ACTIONS])
         playing = playing & ~(env.terminations | env.truncations)
         if not playing.any():
             return
@@ -211,14 +211,10 @@ class _Ear(ABC):
         self._days: list[NDArray[np.int64]] = []
 
     @abstractmethod
-    def before(
-        self, env: BatchedEnv, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
-    ) -> None:
-        """Note what is stated of the step to come."""
-
-    @abstractmethod
-    def after(self, env: BatchedEnv, playing: NDArray[np.bool_]) -> None:
-        """Note what came of it."""
+    def over(
+        self, env: Any, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
+    ) -> AbstractContextManager[None]:
+        """Around a step of `env`: note what is stated of it, and what comes of it."""
 
     @abstractmethod
     def heard(self) -> Any:
@@ -241,18 +237,17 @@ class _Direction(_Ear):
         super().__init__()
         self._say = said
 
-    def before(
+    @contextmanager
+    def over(
         self, env: Any, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
-    ) -> None:
+    ) -> Iterator[None]:
         world = env.arrays.world
         said = self._say(env.rows, told[ACTIONS], told[PROBABILITIES], env.arrays.decision)
         self._note(said[:, : len(DIRECTIONS)], playing, days)
         bars = world.places["bar"][playing]  # to be played next
         closes = world.tape.ohlc[:, 3]
+        yield
         self._came.append(closes[bars] / closes[bars - 1] - 1.0)
-
-    def after(self, env: BatchedEnv, playing: NDArray[np.bool_]) -> None:
-        """What came is on the tape, and was read off it before."""
 
     def heard(self) -> Directions:
         return Directions(*self._noted())
@@ -265,12 +260,11 @@ class _Costs(_Ear):
         super().__init__()
         self._costs = self._traded = 0.0  # ticks x units
 
-    def before(
-        self, env: BatchedEnv, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
-    ) -> None:
-        """Nothing is stated."""
-
-    def after(self, env: Any, playing: NDArray[np.bool_]) -> None:
+    @contextmanager
+    def over(
+        self, env: Any, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
+    ) -> Iterator[None]:
+        yield
         played = env.arrays.accounts[playing]
         self._costs += float(played["costs"].sum())
         self._traded += float((played["turnover"] * played["limit"] * played["mark"]).sum())
@@ -292,12 +286,12 @@ class _Regime(_Ear):
         names = [column.name.rpartition(".")[2] for column in layout.columns]
         self._newest = [names.index(f"{posterior.name}@0") for posterior in POSTERIORS]
 
-    def before(
+    @contextmanager
+    def over(
         self, env: BatchedEnv, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
-    ) -> None:
+    ) -> Iterator[None]:
         self._note(told[REGIMES], playing, days)
-
-    def after(self, env: BatchedEnv, playing: NDArray[np.bool_]) -> None:
+        yield
         self._came.append(env.rows[playing][:, self._newest].astype(np.float64))
 
     def heard(self) -> Regimes:
@@ -320,12 +314,12 @@ class _Prediction(_Ear):
         ]
         self._place = places[0]
 
-    def before(
+    @contextmanager
+    def over(
         self, env: BatchedEnv, told: Told, playing: NDArray[np.bool_], days: NDArray[np.int64]
-    ) -> None:
+    ) -> Iterator[None]:
         self._note(told[ACTIONS][:, self._place], playing, days)
-
-    def after(self, env: BatchedEnv, playing: NDArray[np.bool_]) -> None:
+        yield
         self._came.append(env.targets[playing, 0].astype(np.float64))
 
     def heard(self) -> Predictions:

@@ -16,7 +16,7 @@ from configs.errors import TrainingError
 from configs.mappo import MappoConfig, StopConfig
 from market.kernels import kernel_digest
 from policies.actor import Actor
-from policies.sequential import SequentialPolicy
+from policies.ensemble import LayerPolicy
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.checkpoint import (
     EARLIER,
@@ -52,6 +52,7 @@ class IterationReport:
         grad_norm_critic, epochs, progress; value_spread of a critic with dropout, the mean
         standard deviation of its values over its masks, in the reward's scale.
     curriculum: the stage it was sampled in and, where it was scored, score and its returns.
+    constraints: mappo.constraint.NAME.cost, .multiplier and .limit; empty without constraints.
     watched: alarm_NAME, 1 while it is raised, and validation_score where one was due.
     minutes: of training over all sittings. peak_rss_bytes: see `PeakMemory`.
     """
@@ -69,6 +70,7 @@ class IterationReport:
     minutes: float
     peak_rss_bytes: int
     watched: Mapping[str, float] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,14 @@ class TrainResult:
     ended: str | None = None
 
     @property
-    def policy(self) -> SequentialPolicy:
+    def policy(self) -> LayerPolicy:
         """The one actor of a layer.
 
         Raises:
             TrainingError: a team was trained, whose actors are several.
         """
         policy = self.actors.get(POLICY)
-        if not isinstance(policy, SequentialPolicy):
+        if not isinstance(policy, LayerPolicy):
             raise TrainingError(f"no layer was trained but the groups {', '.join(self.actors)}")
         return policy
 
@@ -272,6 +274,7 @@ class _Run:
             minutes=self.minutes,
             peak_rss_bytes=self.memory.measure(_MEMORY_EVERY_S),
             watched=self._watch(stats.learner),
+            constraints=stats.constraints,
         )
 
     def _watch(self, losses: Mapping[str, float]) -> dict[str, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from cascade.serve.problems import Problem
 from configs.errors import ConfigError
@@ -15,6 +17,7 @@ from configs.serve import LEAST_TOKEN, TOKEN_VARIABLE, ServeLimitsConfig
 
 _BEARER = b"bearer "
 _MOST_CLIENTS = 1_024  # whose rates are kept
+_LOOKS = 4  # at whoever waits, in the time that each may
 _QUEUE_SECONDS = 1.0  # after which a full queue has long been worked off
 
 
@@ -129,3 +132,50 @@ class Queue:
     def leave(self) -> None:
         """One is answered."""
         self.waiting -= 1
+
+
+class Patience:
+    """How long requests are waited for: one timer for all of them, where each would be too dear.
+
+    A context: the task inside is cancelled once it has waited for longer than may be, by a
+    quarter more at most.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._looking: asyncio.AbstractEventLoop | None = None
+        self._waiting: dict[asyncio.Task[Any], float] = {}
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        self._waiting[task] = loop.time() + self._seconds
+        if self._looking is not loop:
+            self._looking = loop
+            loop.call_later(self._seconds / _LOOKS, self._look, loop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        del self._waiting[task]
+
+    def over(self) -> bool:
+        """Whether this task was cancelled for waiting too long, which it then was not."""
+        task = asyncio.current_task()
+        assert task is not None
+        late = self._waiting[task] < 0.0
+        if late:
+            task.uncancel()
+        return late
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, until in self._waiting.items():
+            if 0.0 <= until < now:
+                self._waiting[task] = -1.0
+                task.cancel()
+        self._looking = loop if self._waiting else None
+        if self._waiting:
+            loop.call_later(self._seconds / _LOOKS, self._look, loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -15,23 +16,36 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cascade.serve.access import Queue, Rates, check_token, is_loopback
+from cascade.found import Named
+from cascade.models import LAYERS
+from cascade.serve.access import Patience, Queue, Rates, check_token, is_loopback
 from cascade.serve.desk import Desk
 from cascade.serve.metrics import Metrics
 from cascade.serve.problems import Problem, answer, refusal
-from cascade.serve.requests import INSTRUMENT, parse_ask
+from cascade.serve.refusals import (
+    check_posted,
+    cut,
+    failed,
+    foreign,
+    later,
+    not_so,
+    too_large,
+    too_late,
+)
+from cascade.serve.requests import INSTRUMENT, parse_ask, parse_steer
 from cascade.serve.schema import openapi, page
+from cascade.serve.steering import PATHS, ROLLBACK, Steering
 from cascade.serve.stream import Listener, Stream
-from configs.serve import ServeLimitsConfig
+from configs.serve import TOKEN_VARIABLE, ServeLimitsConfig
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _DECIDE = "/decide"
+_LOOKS = ("/health", "/ready", "/metrics", "/events", "/docs", "/openapi.json")
 _LOG = logging.getLogger("grandmodel.serve")
 _TOO_SLOW, _REFUSED = 1013, 1008  # WebSocket's codes
-_LOADING_SECONDS = 1.0
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,13 +60,14 @@ class Service:
 
     def __init__(
         self, names: Iterable[str], limits: ServeLimitsConfig, token: str = "",
-        owners: Mapping[str, str] | None = None,
+        owners: Mapping[str, str] | None = None, named: Named | None = None,
     ) -> None:  # fmt: skip
         """Begin without desks: nothing is decided until `open` brings them.
 
         Args:
             names: of the instruments that this process is to work.
             owners: the address of the process that works each instrument of the service.
+            named: the artefacts that /models/reload looks up anew.
         """
         self._names, self._limits, self._token = tuple(names), limits, token.encode()
         self._owners = dict(owners or {})
@@ -61,6 +76,8 @@ class Service:
         self.desks: dict[str, Desk] = {}
         self.stream, self.queue, self._rates = Stream(), Queue(limits.queue), Rates(limits)
         self.metrics = Metrics(self.desks, self.queue)
+        self._patience = Patience(limits.body_seconds)
+        self._steering = Steering(self.desks, self._desk, named)
         self._described = openapi(bool(token))
         self._others = self._starlette()
 
@@ -98,15 +115,20 @@ class Service:
         try:
             headers = dict(scope["headers"])
             self._admit(scope, headers)
-            if scope["path"] != _DECIDE:
+            path = scope["path"]
+            if path == _DECIDE:
+                told = await self._decide(scope, receive, headers)
+            elif path in PATHS:
+                told = await self._steer(scope, receive, headers)
+            else:
                 await self._others(scope, receive, self._counting(send))
                 return
-            messages = answer(200, await self._decide(scope, receive, headers))
+            messages = answer(200, told)
         except Problem as problem:
             messages = refusal(problem)
         except Exception:
             _LOG.exception("a request to %s failed", scope["path"])
-            messages = refusal(_failed(scope["path"]))
+            messages = refusal(failed(scope["path"]))
         self.metrics.count(messages[0]["status"])
         for message in messages:
             await send(message)
@@ -133,11 +155,11 @@ class Service:
         if host and host not in self._hosts:
             name = host.decode("latin-1").rsplit(":", 1)[0].strip("[]")
             if not is_loopback(name):
-                raise _foreign("host", name)
+                raise foreign("host", name)
             if len(self._hosts) < self._limits.connections:
                 self._hosts.add(host)
         if origin is not None and origin.split(b"://")[-1] != host:
-            raise _foreign("origin", origin.decode("latin-1"))
+            raise foreign("origin", origin.decode("latin-1"))
 
     # -- decisions
 
@@ -145,15 +167,7 @@ class Service:
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]
     ) -> bytes:
         """The JSON answer to a request for a decision."""
-        if scope["method"] != "POST":
-            raise _not_so(scope["method"], "POST", _DECIDE)
-        kind = headers.get(b"content-type", b"")
-        if kind.split(b";")[0].strip().lower() != b"application/json":
-            raise Problem(
-                415, "the body is not declared as JSON", where="content-type",
-                got=kind.decode("latin-1"), expected="application/json",
-                remedy="send Content-Type: application/json",
-            )  # fmt: skip
+        check_posted(scope, headers)
         ask = parse_ask(await self._body(receive, headers))
         desk = self._desk(ask.instrument)
         self.queue.enter()
@@ -161,45 +175,61 @@ class Service:
             # Whoever has asked in the meantime is let in, or turned away, before this goes on.
             await asyncio.sleep(0)
             begun = time.perf_counter()
-            answered = desk.decide(ask.time)
-            self.metrics.seconds.observe(time.perf_counter() - begun)
+            if ask.book is None:
+                answered = desk.decide(ask.time)
+            else:
+                answered = desk.decide_book(ask.book, ask.position)
+            self.metrics.took(time.perf_counter() - begun)
             return answered
         finally:
             self.queue.leave()
+
+    async def _steer(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """The JSON answer to an operator's step; whoever cannot show a token is no operator."""
+        if not self._token:
+            raise Problem(
+                403, "no token was set, so that nobody may steer", where="authorization",
+                got="a service without a token", expected="one that was started with a token",
+                remedy=f"set {TOKEN_VARIABLE} or --token-file and restart it, or end it",
+            )  # fmt: skip
+        check_posted(scope, headers)
+        path = scope["path"]
+        layers = tuple(LAYERS) if path == ROLLBACK else None
+        asked = parse_steer(await self._body(receive, headers), layers)
+        return json.dumps({"instruments": await self._steering.do(path, asked)}).encode()
 
     async def _body(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
         most = self._limits.body_bytes
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
-            raise _too_large(length.decode(), most)
+            raise too_large(length.decode(), most)
         body = b""
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                while True:
+        with self._patience as waits:
+            while True:
+                try:
                     message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _cut(len(body))
-                    part: bytes = message.get("body", b"")
-                    body = body + part if body else part
-                    if len(body) > most:
-                        raise _too_large(f"more than {most}", most)
-                    if not message.get("more_body", False):
-                        return body
-        except TimeoutError as error:
-            raise Problem(
-                408, "the body did not come in time", where="body", got=f"{len(body)} bytes",
-                expected=f"all of it in {self._limits.body_seconds:g} s", remedy="send it at once",
-            ) from error  # fmt: skip
+                except asyncio.CancelledError as error:
+                    if not waits.over():
+                        raise
+                    raise too_late(len(body), self._limits.body_seconds) from error
+                if message["type"] == "http.disconnect":
+                    raise cut(len(body))
+                part: bytes = message.get("body", b"")
+                body = body + part if body else part
+                if len(body) > most:
+                    raise too_large(f"more than {most}", most)
+                if not message.get("more_body", False):
+                    return body
 
     def _desk(self, name: str) -> Desk:
         """The desk of an instrument."""
         if self._draining:
-            raise _later("the service is ending", name)
+            raise later("the service is ending", name)
         desk = self.desks.get(name)
         if desk is not None:
             return desk
         if name in self._names:
-            raise _later(f"'{name}' is being loaded", name)
+            raise later(f"'{name}' is being loaded", name)
         if name in self._owners:
             raise Problem(
                 421, f"another worker works '{name}'", where=INSTRUMENT, got=name,
@@ -258,7 +288,7 @@ class Service:
         try:
             self._admit(scope, dict(scope["headers"]))
             if len(self.stream) >= self._limits.listeners or self._draining:
-                raise _later("no further listener is taken on", "events")
+                raise later("no further listener is taken on", "events")
         except Problem as problem:
             if "websocket.http.response" in scope.get("extensions", {}):
                 for message in refusal(problem):
@@ -301,6 +331,7 @@ def standing(desk: Desk) -> dict[str, Any]:
     return {
         "due": desk.due,
         "decisions": dict(desk.decisions),
+        "stopped": desk.stopped,
         "position": int(session.account["position"][0]),
         "limit": int(session.account["limit"][0]),
         "result": session.result,
@@ -321,57 +352,14 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 503
     path = request.url.path
     if status == 405:
-        problem = _not_so(request.method, "GET", path)
+        problem = not_so(request.method, "GET", path)
     elif status == 404:
-        known = "/decide, /health, /ready, /metrics, /events, /docs, /openapi.json"
+        known = ", ".join((_DECIDE, *_LOOKS, *PATHS))
         problem = Problem(
             404, "no such path", where="path", got=path, expected=f"one of {known}",
             remedy="see /docs",
         )  # fmt: skip
     else:
-        problem = _failed(path)
+        problem = failed(path)
     headers = {name.decode(): value.decode() for name, value in problem.headers}
     return Response(problem.body, problem.status, headers)
-
-
-def _not_so(method: str, expected: str, path: str) -> Problem:
-    return Problem(
-        405, f"{path} does not take {method[:20]}", where="method", got=method, expected=expected,
-        remedy="see /docs",
-    )  # fmt: skip
-
-
-def _failed(path: str) -> Problem:
-    return Problem(
-        503, "the request could not be answered", where=path, got="an internal error",
-        expected="none", remedy="its log tells what happened; report it", retry_after=1.0,
-    )  # fmt: skip
-
-
-def _foreign(where: str, got: str) -> Problem:
-    return Problem(
-        403, "this service answers this machine alone", where=where, got=got,
-        expected="a loopback name, such as 127.0.0.1",
-        remedy="ask it by that name, or start it with a token",
-    )  # fmt: skip
-
-
-def _too_large(got: str, most: int) -> Problem:
-    return Problem(
-        413, "the body is too large", where="body", got=f"{got[:20]} bytes",
-        expected=f"at most {most}", remedy="name an instrument and a time alone",
-    )  # fmt: skip
-
-
-def _cut(got: int) -> Problem:
-    return Problem(
-        400, "the body was cut off", where="body", got=f"{got} bytes", expected="all of it",
-        remedy="send the request again",
-    )  # fmt: skip
-
-
-def _later(what: str, got: str) -> Problem:
-    return Problem(
-        503, what, where=INSTRUMENT, got=got, expected="a service that is ready (/ready)",
-        remedy="wait as Retry-After says", retry_after=_LOADING_SECONDS,
-    )  # fmt: skip

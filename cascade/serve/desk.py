@@ -4,7 +4,8 @@ Features, account and parent order live here. A request names the moment that it
 moment is decided once: asked for again, the last one is answered as before and nothing is sent
 anew; an earlier or a later one is refused. The moments are the closes of bars ("warm"; "full"
 where a strategic bar closes with it), whose decision includes the first step of the parent
-order that it plans, and the further steps of that order ("hot").
+order that it plans, and the further steps of that order ("hot"). A step in books of the caller's
+own ("book") is decided whenever it is asked, and moves nothing here (`cascade.advice`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.decide import SMART_NAME
+from cascade.advice import decide_book
 from cascade.engine import Engine
 from cascade.events import ACTED, HELD, SOURCES
-from cascade.hot import CANCELS, ORDERS, OWNED_ROWS
+from cascade.hot import CANCELS, ORDERS
 from cascade.serve.problems import Problem
 from cascade.session import PaperSession
-from configs.errors import GrandmodelError
+from cascade.told import Teller
+from configs.errors import ArtefactError, AuditError, GrandmodelError, RequestError
 from configs.execution import ExecutionConfig
-from market.decode import CHILD
-from market.state import AGGRESSIVE, OWN_PRICE, OWN_QUANTITY, VENUE
+from market.orders.layout import BUY, SELL
 
-HOT, WARM, FULL = "hot", "warm", "full"
+HOT, WARM, FULL, BOOK = "hot", "warm", "full", "book"
 _NS = 1_000_000_000
 _MICROSECONDS = 1e-3  # of a nanosecond
 _RETRY = 1.0  # seconds
@@ -59,10 +60,9 @@ class Desk:
 
     def __init__(self, name: str, session: PaperSession) -> None:
         self.name, self.session, self.fault = name, session, ""
-        self.decisions = {HOT: 0, WARM: 0, FULL: 0}
+        self.decisions = {HOT: 0, WARM: 0, FULL: 0, BOOK: 0}
         config: ExecutionConfig = session.engine.models.active["execution"].config
-        self._venues = [*(venue.name for venue in config.market.venues), SMART_NAME]
-        self._tick, self._step_ns = config.market.tick, round(config.step_seconds * _NS)
+        self._teller, self._step_ns = Teller(config), round(config.step_seconds * _NS)
         self._due = Due(session.arrival(session.bar))
 
     @property
@@ -73,6 +73,11 @@ class Desk:
     def due(self) -> int:
         """The moment that is due, ns since 1970 UTC."""
         return self._due.time
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an emergency stop holds, an operator's or the rules'."""
+        return self.engine.stopped
 
     @property
     def ended(self) -> bool:
@@ -97,6 +102,8 @@ class Desk:
         Raises:
             GrandmodelError: the session cannot go on.
         """
+        self.session.begin()
+        self._due = Due(self.session.arrival(self.session.bar))
         while not self.engine.upper.decisions and not self.ended and go_on():
             self._decide_bar()
 
@@ -137,6 +144,37 @@ class Desk:
         self._due.last, self._due.answered = now, answered
         return answered
 
+    def decide_book(self, book: Any, position: int) -> bytes:
+        """A step of the caller's own parent order, in books of theirs, as JSON.
+
+        Nothing of the session moves: what is due stays due. Args: see `cascade.advice`.
+
+        Raises:
+            Problem: the state does not add up, or nothing can be decided.
+        """
+        if self.fault:
+            raise self._out_of_order()
+        begun = time.perf_counter_ns()
+        try:
+            decided = decide_book(self.engine, book, position)
+        except RequestError as error:
+            raise Problem(
+                422, str(error), where="book", got=book, expected="a state as /docs has it",
+                remedy="mend what the message names",
+            ) from error  # fmt: skip
+        except ArtefactError as error:
+            raise Problem(
+                503, str(error), where="execution", got=self.name, expected="an answer",
+                remedy="load another artefact (/models/reload)", retry_after=_RETRY,
+            ) from error  # fmt: skip
+        except AuditError as error:
+            raise self._unrecorded(str(error)) from error
+        self.decisions[BOOK] += 1
+        taken = (time.perf_counter_ns() - begun) * _MICROSECONDS
+        told = {"instrument": self.name, "kind": BOOK, **decided}
+        told["latency_us"], told["record"] = round(taken, 1), self.engine.recorded
+        return _WRITER.encode(told).encode()
+
     def _decide(self) -> bytes:
         now, before, kind, bar_us = self._due.time, self.engine.steps, HOT, 0.0
         if self._due.step < 0:
@@ -145,12 +183,7 @@ class Desk:
         if works:
             self._step()
             if self.engine.steps == before:
-                raise Problem(
-                    503, "the decision could not be recorded, so nothing is sent",
-                    where="audit log", got=self.engine.alarms[-1:],
-                    expected="a log that can be written",
-                    remedy="free some space on its disk", retry_after=_RETRY,
-                )  # fmt: skip
+                raise self._unrecorded(self.engine.alarms[-1:])
         self.decisions[kind] += 1
         told: dict[str, Any] = {
             "instrument": self.name,
@@ -162,7 +195,7 @@ class Desk:
         told["latency_us"] = round(bar_us + (self.session.latencies.last if works else 0.0), 1)
         told["record"] = self.engine.recorded
         told["next"] = self._due.time
-        return json.dumps(told, allow_nan=False).encode()
+        return _WRITER.encode(told).encode()
 
     def _decide_bar(self) -> tuple[str, float]:
         """Decide at a bar's close, and begin the next; its kind, and microseconds taken."""
@@ -207,39 +240,19 @@ class Desk:
         if source >= HELD:
             return told
         told["refused_units"], told["stop"] = self.engine.refused_units, bool(acted["stop"])
-        count, cancelled = int(work.counts[ORDERS]), int(work.counts[CANCELS])
-        if count or cancelled:
+        if work.counts[ORDERS] or work.counts[CANCELS]:
             base = float(self.session.market.simulator.market.episodes["base"][0])
-            told["orders"] = [self._order(base, *row) for row in work.orders[:count].tolist()]
-        if cancelled:
-            fields = dict(work.owned[: int(work.counts[OWNED_ROWS])].tolist())
-            told["cancels"] = [
-                self._cancel(base, fields[index]) for index in work.cancelled[:cancelled].tolist()
-            ]
+            side = BUY if self.session.plan.signed > 0 else SELL
+            told["orders"] = self._teller.orders(work, base, side)
+            told["cancels"] = self._teller.cancels(work, base)
         return told
 
-    def _order(self, base: float, number: int, child: tuple[Any, ...]) -> dict[str, Any]:
-        told = dict(zip(_CHILD, child, strict=True))
-        return {
-            "id": number,
-            "kind": "marketable" if told["kind"] == AGGRESSIVE else "limit",
-            "venue": self._venues[told["venue"]],
-            "side": "BUY" if self.session.plan.signed > 0 else "SELL",
-            "quantity": told["quantity"],
-            "limit": self._quoted(base + told["price"]),
-            "after_seconds": told["offset"],
-        }
-
-    def _cancel(self, base: float, fields: Any) -> dict[str, Any]:
-        return {
-            "venue": self._venues[int(fields[VENUE])],
-            "limit": self._quoted(base + int(fields[OWN_PRICE])),
-            "quantity": int(fields[OWN_QUANTITY]),
-        }
-
-    def _quoted(self, ticks: float) -> float:
-        """A price in currency, without a float's tail."""
-        return float(f"{ticks * self._tick:.10g}")
+    def _unrecorded(self, got: object) -> Problem:
+        return Problem(
+            503, "the decision could not be recorded, so nothing is sent", where="audit log",
+            got=got, expected="a log that can be written", remedy="free some space on its disk",
+            retry_after=_RETRY,
+        )  # fmt: skip
 
     def _out_of_order(self) -> Problem:
         return Problem(
@@ -258,7 +271,9 @@ class Desk:
         )  # fmt: skip
 
 
-_ACTED, _CHILD = ACTED.names or (), CHILD.names or ()
+# Made once; what it writes is a tree, made here.
+_WRITER = json.JSONEncoder(allow_nan=False, check_circular=False)
+_ACTED = ACTED.names or ()
 _IDLE: dict[str, Any] = {
     "source": None, "step": None, "action": [], "refused_units": 0, "stop": False,
     "orders": [], "cancels": [],

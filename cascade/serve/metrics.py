@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -17,31 +23,57 @@ _BUCKETS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.5)
 
 
 class Metrics:
-    """Counters of one process. Those of the desks are read when they are asked for."""
+    """Counters of one process. Those of the desks are read when they are asked for.
+
+    Attributes:
+        answers: by HTTP status.
+        seconds: of decisions: how many were answered, and their sum.
+    """
 
     def __init__(self, desks: Mapping[str, Desk], queue: Queue) -> None:
         self.registry = CollectorRegistry()
-        self.answers = Counter(
-            "grandmodel_answers", "Answers by HTTP status.", ("status",), registry=self.registry
-        )
-        self.seconds = Histogram(
-            "grandmodel_request_seconds",
-            "Seconds from a request's admission to its decision, the simulated books included.",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
+        # Plain numbers: one thread counts, and the library's counters lock for several.
+        self.answers: dict[int, int] = {}
+        self._sum, self._counts = 0.0, [0] * (len(_BUCKETS) + 1)
+        self.registry.register(_Answers(self))
         self.registry.register(_Desks(desks, queue))
-        self._answered: dict[int, Counter] = {}
 
     def count(self, status: int) -> None:
         """One answer of that status."""
-        if status not in self._answered:
-            self._answered[status] = self.answers.labels(str(status))
-        self._answered[status].inc()
+        self.answers[status] = self.answers.get(status, 0) + 1
+
+    def took(self, seconds: float) -> None:
+        """One decision."""
+        self._sum += seconds
+        self._counts[bisect_left(_BUCKETS, seconds)] += 1
+
+    @property
+    def seconds(self) -> tuple[list[tuple[str, float]], float]:
+        """(upper bound, decisions up to it) of each bucket, and the sum of all seconds."""
+        bounds = [*map(str, _BUCKETS), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
 
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
+
+
+class _Answers(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        answers = CounterMetricFamily(
+            "grandmodel_answers", "Answers by HTTP status.", labels=("status",)
+        )
+        for status, count in self._metrics.answers.items():
+            answers.add_metric((str(status),), count)
+        seconds = HistogramMetricFamily(
+            "grandmodel_request_seconds",
+            "Seconds from a request's admission to its decision, the simulated books included.",
+        )
+        seconds.add_metric((), *self._metrics.seconds)
+        return [answers, seconds]
 
 
 class _Desks(Collector):

@@ -8,8 +8,21 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cascade.advice import MOST_POSITION
+from cascade.book_state import BookState
+from cascade.models import LAYERS
+from cascade.serve.desk import BOOK as BOOK_KIND
 from cascade.serve.desk import FULL, HOT, WARM
-from cascade.serve.requests import INSTRUMENT, TIME
+from cascade.serve.requests import (
+    BOOK,
+    INSTRUMENT,
+    LAYER,
+    MOST_REASON,
+    POSITION,
+    REASON,
+    TIME,
+)
+from cascade.serve.steering import LET_GO, RELOAD, ROLLBACK, STOP
 
 _TEXT, _WHOLE, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 _NS = {"type": "integer", "format": "int64", "minimum": 0, "description": "ns since 1970 UTC"}
@@ -27,8 +40,21 @@ ASK: dict[str, Any] = {
             "maximum": (1 << 63) - 1,
             "description": "the moment to decide, ns since 1970 UTC; left out: the one that is due",
         },
+        BOOK: {
+            **BookState.model_json_schema(ref_template="#/components/schemas/{model}"),
+            "description": "the caller's own books and parent order, of which one step is decided "
+            "and nothing kept; without a time. Left out, 'upstream' is what the session's layers "
+            "say now",
+        },
+        POSITION: {
+            **_WHOLE,
+            "minimum": -MOST_POSITION,
+            "maximum": MOST_POSITION,
+            "description": "signed units that the caller holds, beside a book; 0 where left out",
+        },
     },
 }
+_OF_BOOK = ASK["properties"][BOOK].pop("$defs")
 _ORDER = {
     "type": "object",
     "properties": {
@@ -74,6 +100,18 @@ DECISION: dict[str, Any] = {
         "orders", "cancels", "latency_us", "record", "next",
     ],
 }  # fmt: skip
+_OWN = ("action", "refused_units", "stop", "orders", "cancels", "latency_us", "record")
+BOOK_DECISION: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        INSTRUMENT: _TEXT,
+        "kind": {"const": BOOK_KIND},
+        **{name: DECISION["properties"][name] for name in _OWN},
+        "urgency_correction": {**_NUMBER, "description": "of the next step's parent"},
+        "carry": {**_NUMBER, "description": "of the next step's parent"},
+    },
+    "required": [INSTRUMENT, "kind", *_OWN, "urgency_correction", "carry"],
+}
 _ERROR = {
     "type": "object",
     "properties": {
@@ -85,15 +123,58 @@ _ERROR = {
     },
     "required": ["error"],
 }
+_DIGESTS = {"type": "object", "additionalProperties": _TEXT}
+STEER: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        INSTRUMENT: {
+            "type": ["string", "null"],
+            "description": "left out: every one of this worker",
+        },
+        REASON: {**_TEXT, "maxLength": MOST_REASON, "description": "for the audit log"},
+    },
+}
+BACK: dict[str, Any] = {
+    **STEER,
+    "required": [LAYER],
+    "properties": {**STEER["properties"], LAYER: {"enum": list(LAYERS)}},
+}
+STEERED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "instruments": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "stopped": {"type": "boolean", "description": "whether a stop holds"},
+                    "layers": {**_DIGESTS, "description": "of a reload: kept or taken"},
+                    "models": {**_DIGESTS, "description": "digests in use, by layer"},
+                    "record": {**_WHOLE, "description": "number of the last safe audit record"},
+                },
+                "required": ["models", "record"],
+            },
+        }
+    },
+    "required": ["instruments"],
+}
+_DECISIONS = [{"$ref": f"#/components/schemas/{name}"} for name in ("Decision", "BookDecision")]
+_STEERS = {
+    STOP: ("Emergency stop: nothing goes but toward flat, until let go", "Steer"),
+    LET_GO: ("Lift an emergency stop, whoever stopped", "Steer"),
+    RELOAD: ("Take the artefacts that are champions now, between two decisions", "Steer"),
+    ROLLBACK: ("Go back to a layer's artefact before the present one", "Back"),
+}
 _STANDING = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
 _REFUSALS = {
     "400": "not HTTP",
     "401": "the token is missing or wrong",
-    "403": "not by a loopback name, and there is no token",
+    "403": "there is no token: asked by another than a loopback name, or to be steered",
     "404": "no such instrument, or path",
     "405": "another method is expected",
     "408": "the body did not come in time",
-    "409": "the moment is not due",
+    "409": "the moment is not due, or the artefact is refused",
     "410": "the instrument's bars have ended",
     "413": "the body is too large",
     "415": "the body is not declared as JSON",
@@ -118,6 +199,25 @@ def _get(summary: str, answer: dict[str, Any], *refusals: str) -> dict[str, Any]
     return {"get": {"summary": summary, "responses": answers}}
 
 
+def _steer(path: str) -> dict[str, Any]:
+    summary, asked = _STEERS[path]
+    schema = {"$ref": f"#/components/schemas/{asked}"}
+    statuses = ("401", "403", "404", "405", "408", "409", "413", "415", "421", "422", "429", "503")
+    return {
+        "post": {
+            "summary": f"{summary}. Only where the service has a token",
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schema}},
+            },
+            "responses": {
+                "200": _json("done", {"$ref": "#/components/schemas/Steered"}),
+                **_refused(*statuses),
+            },
+        }
+    }
+
+
 def openapi(token: bool) -> dict[str, Any]:
     """The description, by OpenAPI 3.1."""
     text = {"description": "counters", "content": {"text/plain": {"schema": _TEXT}}}
@@ -132,7 +232,7 @@ def openapi(token: bool) -> dict[str, Any]:
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Ask"}}},
         },
         "responses": {
-            "200": _json("the decision", {"$ref": "#/components/schemas/Decision"}),
+            "200": _json("the decision", {"oneOf": _DECISIONS}),
             **_refused(*sorted(_REFUSALS)),
         },
     }
@@ -146,6 +246,7 @@ def openapi(token: bool) -> dict[str, Any]:
         },
         "paths": {
             "/decide": {"post": decide},
+            **{path: _steer(path) for path in _STEERS},
             "/health": _get("How it fares", _json("alive", standing)),
             "/ready": ready,
             "/metrics": _get("For Prometheus", text),
@@ -153,9 +254,13 @@ def openapi(token: bool) -> dict[str, Any]:
             "/docs": _get("This description for people", page),
         },
         "components": {
-            "schemas": {"Ask": ASK, "Decision": DECISION, "Error": _ERROR, "Standing": _STANDING}
+            "schemas": {
+                "Ask": ASK, "Decision": DECISION, "Error": _ERROR, "Standing": _STANDING,
+                "BookDecision": BOOK_DECISION, "Steer": STEER, "Back": BACK, "Steered": STEERED,
+                **_OF_BOOK,
+            }
         },
-    }
+    }  # fmt: skip
     if token:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         described["security"] = [{"token": []}]

@@ -10,30 +10,30 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from rich.console import Console
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cascade.audit import AuditLog
 from cascade.deadlines import LiveCaller, SystemClock
 from cascade.engine import Engine
-from cascade.run import RunRequest, found_models
+from cascade.found import Named, found_models
 from cascade.serve.access import read_token
 from cascade.serve.app import Service
 from cascade.serve.desk import Desk
+from cascade.serve.lean import give_back, load_numba
 from cascade.serve.problems import Problem
 from cascade.serve.stream import Stream, ToldLog
 from cascade.session import PaperSession, begin_clock, driving_bars
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 from configs.serve import InstrumentConfig, ServeConfig
 
-_LOGS = Path("audit")
+LOGS = Path("audit")
 _BACKLOG = 2_048  # connections that the kernel keeps waiting
 _QUIET = 0.5  # seconds between two looks whether there is time to collect garbage
 _MOST_YOUNG = 1_000_000  # objects that are kept until there is
@@ -43,7 +43,7 @@ _WATCHED = 0.2  # seconds between two looks at the workers
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """What `grandmodel serve` was asked; see `cascade.run.RunRequest`.
+    """What `grandmodel serve` was asked; see `cascade.found.Named`.
 
     Attributes:
         log: a folder; each instrument's audit log lies in one of its own in it.
@@ -57,16 +57,21 @@ class ServeRequest:
     token_file: Path | None = None
     log: Path | None = None
 
+    @property
+    def named(self) -> Named:
+        """The artefacts that are meant."""
+        return Named(self.models, self.tracking_uri, self.layers, self.market)
 
-def serve(request: ServeRequest, console: Console) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code.
+
+def serve(request: ServeRequest, say: Callable[[str], object] = print) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code. What people are to know is said.
 
     Raises:
         GrandmodelError: whatever is wrong with artefacts, bars, log, token or address.
     """
     config = request.config
     token = read_token(config.host, request.token_file)
-    log = request.log or _LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    log = request.log or LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     with ExitStack() as stack:
         sockets = [stack.enter_context(bound) for bound in bind(config)]
         addresses = [_address(bound) for bound in sockets]
@@ -76,8 +81,10 @@ def serve(request: ServeRequest, console: Console) -> int:
         }
         for address in addresses:
             mine = ", ".join(name for name, owner in owners.items() if owner == address)
-            console.print(f"http://{address} works {mine}", highlight=False, soft_wrap=True)
-        console.print(f"audit logs under {log}; end it with Ctrl-C", highlight=False)
+            say(f"http://{address} works {mine}")
+        say(f"audit logs under {log}; end it with Ctrl-C")
+        # Before workers are forked, so that they share it.
+        load_numba()
         workers = [
             Worker(request, token, log, owners, addresses[number], sockets[number])
             for number in range(config.workers)
@@ -179,7 +186,7 @@ class Worker:
         config = self.request.config
         mine = [each for each in config.instruments if self.owners[each.name] == self.address]
         names = [instrument.name for instrument in mine]
-        service = Service(names, config.limits, self.token, self.owners)
+        service = Service(names, config.limits, self.token, self.owners, self.request.named)
         server = _Server(uvicorn_config(service, config), service)
         with ExitStack() as stack:
             try:
@@ -214,7 +221,7 @@ class Worker:
             server.should_exit = True
             raise
         # Everything that lives by now lives on; nothing is collected while decisions wait.
-        gc.collect()
+        give_back()
         gc.freeze()
         gc.disable()
         service.open(desks)
@@ -237,14 +244,7 @@ def load_desks(
     cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grandmodel-")))
     for instrument in instruments:
         run = instrument.run(request.config.cascade)
-        asked = RunRequest(
-            models=request.models,
-            tracking_uri=request.tracking_uri,
-            config=run,
-            layers=request.layers,
-            market=request.market,
-        )
-        models = found_models(asked, cache / instrument.name)
+        models = found_models(request.named, cache / instrument.name)
         bars = driving_bars(models, run)
         told: AuditLog = ToldLog(instrument.name, stream, log / instrument.name, run.cascade.audit)
         stack.callback(told.close)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.audit import AuditLog, Record
+from cascade.audit import AuditLog, Record, frames
 from cascade.events import RECORDS, Event
 
 
@@ -74,8 +74,8 @@ def described(record: Record) -> dict[str, Any]:
         "event": record.event.name,
         "count": record.count,
     }
-    if record.event == Event.NEW_TICK:
-        found["bytes"] = len(record.payload)  # a kilobyte of book: it stays in the log
+    if record.event in (Event.NEW_TICK, Event.PAST_BARS):
+        found["bytes"] = len(record.payload)  # of books and of years: they stay in the log
     elif record.event in RECORDS:
         found["rows"] = [_plain(row) for row in record.array()]
     else:
@@ -97,23 +97,12 @@ class ToldLog(AuditLog):
 
     def __init__(self, instrument: str, stream: Stream, *given: Any) -> None:
         self._instrument, self._stream = instrument, stream
-        self._untold: list[Record] = []
         super().__init__(*given)
 
-    def add(self, event: Event, clock: int, payload: bytes = b"", count: int = 1) -> int:
-        number = super().add(event, clock, payload, count)
-        if len(self._stream):
-            self._untold.append(Record(number, clock, event, count, payload))
-        return number
-
-    def take_back(self, mark: tuple[int, int]) -> None:
-        super().take_back(mark)
-        self._untold = [record for record in self._untold if record.number < mark[0]]
-
     def acknowledge(self) -> int:
+        # Read back from what is written, so that nobody's listening costs nothing.
+        told = bytes(self._pending) if len(self._stream) else b""
         number = super().acknowledge()
-        if self._untold:
-            told, self._untold = self._untold, []
-            for record in told:
-                self._stream.tell(self._instrument, record)
+        for record in frames(told):
+            self._stream.tell(self._instrument, record)
         return number

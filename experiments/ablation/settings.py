@@ -11,11 +11,11 @@ from configs.base import Config
 from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.train import LayerTraining, load_train_config
+from experiments.trainings import UNBOUNDED_MINUTES
 
 PLAIN = "plain"
 SEEDS = 8
 _FILE = Path(__file__).parent / "arms.yaml"
-_UNBOUNDED_MINUTES = 10_000  # a budget of time would be another one on another machine
 
 Overrides = tuple[str, ...]
 
@@ -61,7 +61,7 @@ def training(study: AblationConfig, layer: str, arm: str, seed: int) -> LayerTra
     overrides = [
         *study.layers[layer],
         *study.arms[arm],
-        f"mappo.stop.minutes={_UNBOUNDED_MINUTES}",
+        f"mappo.stop.minutes={UNBOUNDED_MINUTES}",
         f"evaluation.min_parents={study.episodes[layer]}",
         f"evaluation.max_parents={study.episodes[layer]}",
         f"evaluation.seed={study.evaluation_seed}",

@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import TrainingError
 from configs.train import LayerTraining
 from experiments import studies
 from experiments.ablation.settings import AblationConfig, training
+from experiments.trainings import check_kept, trained
 from trainers.evaluate import Match
 from trainers.layers import LAYERS
-from trainers.mappo.checkpoint import latest_checkpoint
-from trainers.progress import TrainingProgress
 from trainers.session import torch_threads
 from trainers.torch_actor import TorchActor
-from trainers.train import TrainResult, train
+from trainers.train import TrainResult
 
 _POLICY = "policy"
 
@@ -62,15 +60,9 @@ def seed_result(study: AblationConfig, layer: str, arm: str, seed: int, path: Pa
     config = training(study, layer, arm, seed)
     kept = kept_result(path)
     if kept is not None:
-        if kept.config != config.model_dump(mode="json"):
-            raise TrainingError(
-                f"{path} holds a training by other settings (of the study's file, or of the "
-                "layer's): remove it, or choose another --output"
-            )
+        check_kept(config, kept.config, path)
         return kept
-    result = _train(config, f"{layer}, {arm}, seed {seed}", path)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    result = trained(config, f"{layer}, {arm}, seed {seed}", path)
     found = SeedResult(
         layer=layer,
         arm=arm,
@@ -92,14 +84,6 @@ def kept_result(path: Path) -> SeedResult | None:
         TrainingError: the file cannot be read.
     """
     return studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
-
-
-def _train(config: LayerTraining, title: str, path: Path) -> TrainResult:
-    layer = LAYERS[config.layer]
-    resume = latest_checkpoint(path) is not None
-    told = {"config": config.env.model_dump(mode="json")}
-    with TrainingProgress(layer.shown, title=title) as shown:
-        return train(config.mappo, layer.make, told, path, resume=resume, on_iteration=shown.update)
 
 
 def _played(config: LayerTraining, result: TrainResult) -> tuple[float, ...]:

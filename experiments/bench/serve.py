@@ -15,6 +15,7 @@ the engine, judged, recorded, and worked in the simulated books, whose time is p
 - overload: twice the rate that the warm service carries by the wall clock, at an open loop with
   more connections than its queue takes; errors are answers other than 200, 429 and 503, broken
   connections and missing answers, and refusals once it is over.
+- ray: see `experiments.bench.serve_ray`.
 - start: from the process's begin to /ready of all three layers, their windows whole, kernels
   cached; memory of a worker then.
 """
@@ -33,6 +34,7 @@ from typing import Any
 
 from experiments.bench.cascade_layers import untrained
 from experiments.bench.report import Figure, speed
+from experiments.bench.serve_ray import ray_figures
 from experiments.serving import Serving, process_cpu_seconds, service
 
 _HELLO = "starlette on uvicorn, a constant answer, per s"
@@ -82,7 +84,8 @@ def figures(sizes: ServeSizes | None = None) -> list[Figure]:
         reference = _rate(hello, _HOT)
         found = _loaded(plain, _HOT, _HOT_TARGET, reference, sizes)
         found += _loaded(single, _WARM, _WARM_TARGET, reference, sizes)
-        return [*found, _overloaded(single, sizes), *_started(plain, sizes)]
+        found += [_overloaded(single, sizes), *_started(plain, sizes)]
+        return found + ray_figures(plain, sizes.seconds, sizes.connections)
 
 
 def _settings(sizes: ServeSizes, *more: str) -> list[str]:

@@ -57,12 +57,13 @@ class Connection:
         return status, content
 
 
-def request(instrument: str) -> bytes:
+def request(instrument: str, prefix: str = "", token: str = "") -> bytes:
     """A request for the moment that is due, as HTTP/1.1 writes it."""
     content = json.dumps({"instrument": instrument}).encode()
+    bearer = f"authorization: Bearer {token}\r\n" if token else ""
     head = (
-        "POST /decide HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(content)}\r\n\r\n"
+        f"POST {prefix}/decide HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        f"content-type: application/json\r\n{bearer}content-length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 
@@ -77,9 +78,9 @@ class Load:
         self._latencies: list[float] = []
         self._selector = selectors.DefaultSelector()
         self._free: list[Connection] = []
-        for host, port, instrument in plan["targets"]:
+        for host, port, *asked in plan["targets"]:
             for _ in range(plan["connections"]):
-                connection = Connection(host, port, request(instrument))
+                connection = Connection(host, port, request(*asked))
                 self._selector.register(connection.socket, selectors.EVENT_READ, connection)
                 self._free.append(connection)
         # Interleaved, so that every target is asked as often.
@@ -161,7 +162,7 @@ class Load:
 def main() -> None:
     """Read {"targets": [[host, port, instrument]], "connections" a target, "seconds", "rate"}.
 
-    A rate of 0 is a closed load.
+    A target may have a path before /decide, and a token, besides. A rate of 0 is a closed load.
     """
     print(json.dumps(Load(json.load(sys.stdin)).run()))
 

@@ -175,6 +175,15 @@ def kind_of(urgency: float, rules: Any) -> int:
     return TWAP if urgency > rules.twap_above else VWAP
 
 
+@kernel
+def urgency_one(
+    sure: float, annual: float, spread_bp: float, entanglement: float, rules: Any
+) -> tuple[float, int]:
+    """(`urgency_of`, `kind_of` it), by RULES [1]."""
+    urgency = urgency_of(sure, annual, spread_bp, entanglement, rules[0])
+    return urgency, kind_of(urgency, rules[0])
+
+
 @inlined
 def _unusable(situation: Any) -> bool:
     """Whether a number that everything rests on is none."""

@@ -29,6 +29,7 @@ from market.orders.layout import (
     NEEDS_PRICE,
     NEEDS_STOP,
     SELL,
+    WORKED_KINDS,
 )
 from market.risk.exposure import (
     marginal,
@@ -202,7 +203,8 @@ def _capped_size(order: Any, account: Any, limits: Any, quantity: float, verdict
     """Whole units that the limits of one order, and of what is done in a bar, leave."""
     instrument = order.instrument
     left = _cap(quantity, limits.order_units, ORDER_SIZE, verdict)
-    most = limits.order_share / unit_share(account, instrument)
+    worked = WORKED_KINDS[order.kind]
+    most = (limits.worked_share if worked else limits.order_share) / unit_share(account, instrument)
     left = _cap(left, most, ORDER_NOTIONAL, verdict)
     used = account.traded[instrument]
     used += account.open_buys[instrument] + account.open_sells[instrument]

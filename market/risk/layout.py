@@ -96,6 +96,7 @@ LIMITS = np.dtype(
         ("gross_share", np.float64),
         ("order_units", np.float64),
         ("order_share", np.float64),
+        ("worked_share", np.float64),
         ("participation", np.float64),
         ("collar", np.float64),
         ("rate_orders", np.int64),

@@ -16,6 +16,7 @@ from configs.barwise import SeriesConfig, TacticalSeriesConfig
 from configs.execution import ExecutionConfig
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
+from signals.expected_return import RETURN_MAP_FILE, ReturnMap
 from signals.layout import LayerLayout
 from signals.regime import FEATURES, STATES, RegimeModel
 from tests.cascade.artefacts import write_artefact
@@ -105,15 +106,20 @@ def regime_model() -> RegimeModel:
     )
 
 
-def layer_artefact(folder: Path, layer: str, seed: int) -> Path:
+def layer_artefact(folder: Path, layer: str, seed: int, returns: ReturnMap | None = None) -> Path:
     """An artefact of a layer that decides by a random linear network."""
     layout, _ = LAYERS[layer]
     changed: dict[str, Any] = {"config": {"env": CONFIGS[layer].model_dump(mode="json")}}
+    folder.mkdir(parents=True, exist_ok=True)
+    beside: dict[str, Any] = {}
     if layer == "strategic":
-        folder.mkdir(parents=True, exist_ok=True)
-        regime_model().save(folder / REGIME_MODEL_FILE)
-        content = (folder / REGIME_MODEL_FILE).read_bytes()
-        changed["files"] = {REGIME_MODEL_FILE: hashlib.sha256(content).hexdigest()}
+        beside[REGIME_MODEL_FILE] = regime_model().save
+    if returns is not None:
+        beside[RETURN_MAP_FILE] = returns.save
+    for name, write in beside.items():
+        write(folder / name)
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        changed.setdefault("files", {})[name] = digest
     return write_artefact(folder, layout, linear_model(layout, seed), **changed)
 
 

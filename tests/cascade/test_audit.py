@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cascade.audit import AuditLog, read_log
-from cascade.events import Event
+from cascade.events import SCHEMA_VERSION, Event
 from configs.cascade import AuditConfig
 from configs.errors import AuditError
-from market.paper import ENDED
+from market.paper_layout import ENDED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -147,7 +147,8 @@ def test_a_log_is_never_written_over_and_other_versions_are_refused(tmp_path: Pa
     with pytest.raises(AuditError, match="already"):
         AuditLog(tmp_path)
     (path,) = tmp_path.glob("*.audit")
-    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 9'))
+    mine = f'"version": {SCHEMA_VERSION}'.encode()
+    path.write_bytes(path.read_bytes().replace(mine, b'"version": 9'))
     with pytest.raises(AuditError, match="version 9"):
         list(read_log(tmp_path))
     with pytest.raises(AuditError, match="no audit log"):

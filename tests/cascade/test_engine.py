@@ -26,6 +26,7 @@ from cascade.session import PaperSession, begin_clock
 from configs.cascade import CascadeConfig, DeadlineConfig, FreshnessConfig
 from configs.errors import ArtefactError
 from configs.market import GeneratorReference
+from experiments.soak import SteeredClock
 from market.bars import Bars
 from market.synthetic import synthetic_bars
 from market.view import EMPTY_PRICE
@@ -45,19 +46,6 @@ def bars(count: int = 700) -> Bars:
     )
 
 
-class Steered:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def wait(self, seconds: float) -> None:
-        self.time += seconds
-
-
 class Run:
     """A session with its log, and what it takes to break it."""
 
@@ -69,7 +57,7 @@ class Run:
         config: CascadeConfig | None = None,
         count: int = 700,
     ) -> None:
-        self.log, self.clock = folder / "log", Steered()
+        self.log, self.clock = folder / "log", SteeredClock()
         told = config or CascadeConfig()
         self.models = Models(loaded(folder, *(layers or TWO)))
         self.sink = AuditLog(self.log, told.audit, write)
@@ -242,7 +230,7 @@ def test_a_retry_that_answers_within_the_deadline_counts(tmp_path: Path) -> None
 
 
 def test_retries_share_the_deadline() -> None:
-    clock, calls = Steered(), []
+    clock, calls = SteeredClock(), []
     caller = LiveCaller(DeadlineConfig(execution=0.05, backoff=0.02, retries=3), clock)
 
     def ask() -> None:

@@ -23,7 +23,7 @@ from tests.cascade.test_engine import TWO, Run, bars
 _NS = 1e9
 _TICKS = 2.0  # of rounding in a price that was brought into the collar
 LIMITS = LimitConfig(
-    position_share=1.25, gross_share=1.25, order_share=2.5, collar=0.0005, rate_orders=4,
+    position_share=1.25, gross_share=1.25, worked_share=2.5, collar=0.0005, rate_orders=4,
     rate_seconds=20.0, rate_reserve=2,
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from cascade.commands import DecideRequest, run_decide
 from configs.errors import ArtefactError, ConfigError, RegistryError
 from configs.tracking import URI_VARIABLE
 from configs.train import TRAININGS, LayerTraining
+from signals.expected_return import RETURN_MAP_FILE
 from signals.regime import RegimeModel
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
@@ -112,8 +113,9 @@ def test_a_training_leaves_a_run_a_champion_and_its_regime_model(tmp_path: Path)
     assert manifest.temperatures == fitted and len(fitted) + len(told["missing"]) == 1
     explained = json.loads((folder.report / "explanation.json").read_text())
     assert len(explained["outputs"]) == 4 and len(explained["encoders"]) == 0
-    # What computes the posteriors in the policy's rows lies beside it, and cannot be swapped.
-    assert set(manifest.files) == {REGIME_MODEL_FILE}
+    # What computes the posteriors in the policy's rows, and what its scores have been worth,
+    # lie beside it and cannot be swapped.
+    assert set(manifest.files) == {REGIME_MODEL_FILE, RETURN_MAP_FILE}
     beside = folder.artefact / REGIME_MODEL_FILE
     assert RegimeModel.load(beside).bar_minutes == 30
 
@@ -145,7 +147,7 @@ def test_the_tactical_layer_is_judged_against_its_styles(tmp_path: Path) -> None
     for name in ("policy <-", "twap", "market_at_open", "flat", "best baseline"):
         assert name in said
     manifest = load_artefact(folder.artefact, TACTICAL).manifest
-    assert manifest.env_id == "tactical_v0" and manifest.files == {}
+    assert manifest.env_id == "tactical_v0" and set(manifest.files) == {RETURN_MAP_FILE}
     report = json.loads((folder.report / "evaluation.json").read_text())
     costs = {name: told["metrics"]["costs_bp"] for name, told in report["policies"].items()}
     assert costs["flat"] == 0.0 and costs["market_at_open"] > 0.0 and costs["twap"] > 0.0

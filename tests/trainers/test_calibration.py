@@ -27,6 +27,7 @@ from policies.calibration import expected_calibration_error
 from policies.sequential import SequentialPolicy
 from signals.bars.columns import POSTERIORS, REGIME_COLUMNS
 from signals.execution import EXECUTION
+from signals.expected_return import RETURN_MAP_FILE, read_return_map
 from signals.said import strategic_said, tactical_said
 from signals.strategic import STRATEGIC
 from signals.superposition import BUY, HOLD, SELL, confidence
@@ -67,6 +68,37 @@ def test_a_direction_is_right_where_the_next_bar_pays_more_than_a_trade_costs() 
     assert found.right.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
+def test_what_scores_are_worth_is_fitted_on_one_split_and_judged_on_another(
+    tmp_path: Path,
+) -> None:
+    """Moves of .01 times the score and noise as large again: half of their squares explained."""
+
+    def made(seed: int) -> Directions:
+        generator = np.random.default_rng(seed)
+        p = generator.dirichlet([1.0, 1.0, 1.0], ROWS)
+        worth = 0.01 * (p[:, BUY] - p[:, SELL])
+        noise = worth.std() * generator.standard_normal(ROWS)
+        return Directions(p, worth + noise, np.repeat(np.arange(DAYS), ROWS // DAYS))
+
+    report = judge(Stated(4, made(1)), Stated(4, made(2)), COST, TOLD)
+    found = report.returns
+    assert found is not None
+    assert found.explained.low < 0.5 < found.explained.high
+    assert found.explained.low > 0.4
+    assert found.map.of(0.5) == pytest.approx(0.005, abs=0.0005)
+    (write,) = report.companions().values()
+    write(tmp_path / RETURN_MAP_FILE)
+    again = read_return_map(tmp_path / RETURN_MAP_FILE)
+    assert np.array_equal(again.returns, found.map.returns)
+    assert "expected return of the next bar" in report.lines()[-1]
+
+
+def test_scores_that_say_nothing_explain_nothing() -> None:
+    report = judge(Stated(4, drawn(1, 1e6)), Stated(4, drawn(2, 1e6)), COST, TOLD)
+    assert report.returns is not None
+    assert report.returns.explained.low < 0.02
+
+
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_the_temperature_of_one_split_mends_the_error_of_another(temperature: float) -> None:
     report = judge(Stated(4, drawn(1, temperature)), Stated(4, drawn(2, temperature)), COST, TOLD)
@@ -98,17 +130,18 @@ def test_what_is_calibrated_already_is_not_said_to_be_mended() -> None:
     assert str(found).endswith("cannot be told from none")
 
 
-def test_too_little_is_one_line_and_no_temperature(tmp_path: Path) -> None:
+def test_too_little_is_one_line_each_and_no_temperature(tmp_path: Path) -> None:
     few = drawn(1, 1.0)
     few = Directions(few.p[:40], few.moves[:40], few.days[:40])
     report = judge(Stated(4, few), Stated(4, drawn(2, 1.0)), COST, TOLD)
     assert not report.confidences and not report.temperatures
-    (line,) = report.lines()
+    line, returns = report.lines()
+    assert "40 samples, expected 100 or more" in returns and report.returns is None
     assert f"40 decisions on the validation split took a side, expected {LEAST_CLAIMS}" in line
     one_day = drawn(2, 1.0)
     one_day = Directions(one_day.p, one_day.moves, np.zeros(ROWS, np.int64))
-    (line,) = judge(Stated(4, drawn(1, 1.0)), Stated(4, one_day), COST, TOLD).lines()
-    assert "begin on one day" in line
+    lines = judge(Stated(4, drawn(1, 1.0)), Stated(4, one_day), COST, TOLD).lines()
+    assert len(lines) == 2 and all("begin on one day" in line for line in lines)
     assert [path.name for path in write_calibration(report, tmp_path)] == [REPORT_FILE]
     assert json.loads((tmp_path / REPORT_FILE).read_text())["missing"] == report.lines()
 
@@ -231,8 +264,9 @@ def test_an_untrained_layer_gets_a_report_and_no_test_bar_is_fitted_on() -> None
     training = load_train_config("tactical", ("mlp",), (), (), 0)
     training = training.model_copy(update={"env": tactical_config(), "evaluation": TOLD})
     report = calibrate(LAYERS["tactical"], policy_of(TACTICAL), training, training.env)
-    assert len(report.lines()) == 1 and not report.confidences
-    assert "took a side, expected 100" in report.lines()[0]
+    side, samples = report.lines()
+    assert "took a side, expected 100" in side and not report.confidences
+    assert "expected 100 or more" in samples and not report.companions()
     series = training.env.series.model_copy(update={"validation_share": 0.0})
     env = training.env.model_copy(update={"series": series})
     (line,) = calibrate(LAYERS["tactical"], policy_of(TACTICAL), training, env).lines()

@@ -13,7 +13,7 @@ from configs.evaluation import MAX_EVALUATION_SEED, MAX_PARENTS
 from configs.tracking import URI_VARIABLE
 from configs.train import MAX_SEED, load_train_config
 from tests.trainers import command_line
-from trainers import cli
+from trainers import cli, cli_options
 from trainers.evaluate import EVALUATION_SEEDS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -96,7 +96,8 @@ def test_debug_shows_the_traceback(run: Run) -> None:
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "torch" else object())
+    found = {"torch": None}
+    monkeypatch.setattr(cli_options, "find_spec", lambda name: found.get(name, object()))
     code, _, err = run("train", "execution")
     assert code == 2 and "needs torch" in err and "grandmodel[train]" in err
 

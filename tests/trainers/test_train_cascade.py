@@ -23,7 +23,7 @@ from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
 from tests.trainers.upstreams import EXECUTION_ENV, STRATEGIC_ENV, TACTICAL_ENV
 from trainers.cascade_commands import PARENT_TAG
-from trainers.cascade_run import CASCADE_FILE, layer_run, load_cascade_run
+from trainers.cascade_run import CascadeFolder, layer_run, load_cascade_run
 from trainers.tracking import connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +107,9 @@ def test_each_layer_is_told_the_artefacts_that_those_above_will_leave(tmp_path: 
 def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no unfinished training of all layers under .*runs"):
         load(tmp_path, resume=True)
-    with pytest.raises(TrainingError, match=rf"holds no training .*{CASCADE_FILE} is missing"):
+    with pytest.raises(
+        TrainingError, match=rf"holds no training .*{CascadeFolder.file} is missing"
+    ):
         load(tmp_path, resume=True, output=str(tmp_path))
     configs, folder = load(tmp_path)
     folder.begin(configs, None)
@@ -115,7 +117,7 @@ def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:
         "cascade-builtin"
     )
     assert load(tmp_path, resume=True)[1] == folder
-    (folder.path / CASCADE_FILE).write_text("{}")
+    (folder.path / CascadeFolder.file).write_text("{}")
     with pytest.raises(TrainingError, match=r"cannot be read .*expected an object"):
         load(tmp_path, resume=True)
 
@@ -142,7 +144,7 @@ def test_three_layers_are_trained_each_under_those_before_it(tmp_path: Path) -> 
     dates = [manifest.trained_on for manifest in manifests.values()]
     assert [told.seed for told in dates if told is not None] == [1, 2, 3]
 
-    state = json.loads((home / CASCADE_FILE).read_text())
+    state = json.loads((home / CascadeFolder.file).read_text())
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}", 5.0)
     parent = client.get_run(state["tracking_run"])
     assert state["finished"] and parent.info.status == "FINISHED"
@@ -154,12 +156,12 @@ def test_three_layers_are_trained_each_under_those_before_it(tmp_path: Path) -> 
 
     # As if it had been killed before the last layer began.
     shutil.rmtree(home / "execution")
-    (home / CASCADE_FILE).write_text(json.dumps({**state, "finished": False}))
+    (home / CascadeFolder.file).write_text(json.dumps({**state, "finished": False}))
     out, _ = run("train", "cascade", "--resume", "--output", str(home))
     assert "1 of 3, strategic: trained before" in out and "2 of 3, tactical: trained before" in out
     assert out[out.index("\nstrategic\n") :].count("policy <-") == 3
     again = load_artefact(home / "execution" / "artefact", EXECUTION).manifest
     assert again.upstream == manifests["execution"].upstream
-    assert json.loads((home / CASCADE_FILE).read_text()) == state
+    assert json.loads((home / CascadeFolder.file).read_text()) == state
     out, _ = run("decide", "--models", str(home / "execution" / "artefact"))
     assert "the layers above sampled" in out

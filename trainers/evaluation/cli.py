@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Need = Callable[[str, tuple[str, ...]], None]
+from trainers.cli_options import TRAINING, AsJson, need
 
 MAX_SEED = 1 << 24
 
 
-def add_evaluate(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> None:
-    """Add it to the command line.
-
-    need: says which extra is missing, given the extra and the packages that it brings.
-    """
+def add_evaluate(app: typer.Typer) -> None:
+    """Add it to the command line."""
 
     @app.command()
     def evaluate(
@@ -46,10 +42,10 @@ def add_evaluate(app: typer.Typer, need: Need, packages: tuple[str, ...]) -> Non
         output: Annotated[
             Path | None, typer.Option(help="Folder of the report; in the run's by default.")
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Backtest a policy on a split that it never saw and say whether it is any good."""
-        need("train", packages)
+        need("train", (*TRAINING, "arch"))
         from rich.console import Console
 
         from trainers.evaluation.commands import EvaluateRequest, run_evaluate

@@ -28,7 +28,7 @@ from trainers.evaluation.leaks import border_note
 from trainers.evaluation.orders import play_orders
 from trainers.evaluation.page import report_page, shown
 from trainers.evaluation.subject import POLICY, Subject, check_unseen, checked_split, find_subject
-from trainers.evaluation.trials import trials_of
+from trainers.evaluation.trials import CANDIDATES, trials_behind, trials_of
 from trainers.report import replace
 from trainers.tracking import connect, tracking_uri
 
@@ -46,7 +46,8 @@ class EvaluateRequest:
         split: judged on; never the one of the training.
         episodes: of bars: the first so many that follow one another; of orders: parents.
         seed: of the evaluation.
-        trials: configurations tried before this one was chosen; None: of the study, or 1.
+        trials: configurations tried before this one was chosen; None: of the study named here or
+            in the policy's settings, and the candidates of an ensemble; else 1.
         storage, study: of an Optuna study whose trials are counted.
         output: folder of the report; in the run's, or evaluation-LAYER, where None.
         models: folder of champions.
@@ -79,7 +80,7 @@ def run_evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> E
     Raises:
         GrandmodelError: no such policy, a split that it was trained on, or nothing to play.
     """
-    tried, how = _trials(request)
+    _check_trials(request)
     uri = tracking_uri(TrackingConfig())
     with tempfile.TemporaryDirectory(prefix="grandmodel-") as cache:
         subject = find_subject(
@@ -89,6 +90,7 @@ def run_evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> E
             tracking_uri=uri,
             cache=Path(cache),
         )
+        tried, how = _trials(request, subject)
         split = checked_split(request.split)
         apart = check_unseen(subject, split)
         border = border_note(subject, split)
@@ -109,17 +111,28 @@ def run_evaluate(request: EvaluateRequest, console: Console, as_json: bool) -> E
     return Evaluated(found, folder, tracked)
 
 
-def _trials(request: EvaluateRequest) -> tuple[int, str]:
-    """How many were tried, and how that is known."""
+def _check_trials(request: EvaluateRequest) -> None:
     if request.trials is not None and request.storage is not None:
         raise ConfigError("--trials and --storage: expected one of the two, not both")
+    if request.study is not None and request.storage is None:
+        raise ConfigError(f"--study {request.study}: add --storage, the address of its database")
+
+
+def _trials(request: EvaluateRequest, subject: Subject) -> tuple[int, str]:
+    """How many were tried, and how that is known."""
     if request.storage is not None:
         count = trials_of(request.storage, request.study)
         return count, f"{count} trials were counted in the study it was chosen from."
-    if request.study is not None:
-        raise ConfigError(f"--study {request.study}: add --storage, the address of its database")
     if request.trials is not None:
         return request.trials, f"The number of trials ({request.trials}) is as it was given."
+    chosen = subject.settings.chosen_from
+    count, how = (1, "") if chosen is None else trials_behind(chosen)
+    candidates = round(subject.manifest.metrics.get(CANDIDATES, 1.0))
+    if candidates > 1:
+        count += candidates - 1
+        how += f" It is the best of {candidates} candidates of an ensemble, which count as tried."
+    if how:
+        return count, how.strip()
     return 1, (
         "The policy is judged as the only one that was tried. Where it was chosen among others, "
         "say how many (--trials) or name their study (--storage, --study): the probability falls."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from configs.chosen import ChosenFrom
 from configs.errors import ConfigError, TrackingError, nearest
 
+CANDIDATES = "ensemble/candidates"  # among a manifest's metrics: ensembles that were scored
 _SQLITE = "sqlite:///"
 
 
@@ -45,6 +47,21 @@ def trials_of(storage: str, study: str | None) -> int:
     if not begun:
         raise ConfigError(f"study '{chosen}' in {storage} has no trial yet; expected one at least")
     return len(begun)
+
+
+def trials_behind(chosen: ChosenFrom) -> tuple[int, str]:
+    """Trials of the study that settings came out of, and how that is known.
+
+    Counted in the study itself where it can be read, for it may have gone on; else as the
+    settings say, which were written with the password left out of the address.
+    """
+    told = f"study '{chosen.study}', which its settings were chosen from"
+    try:
+        count = trials_of(chosen.storage, chosen.study)
+    except (ConfigError, TrackingError):
+        return chosen.trials, f"{chosen.trials} trials are those of {told}, as the settings say."
+    count = max(count, chosen.trials)
+    return count, f"{count} trials were counted in {told}."
 
 
 def _check_file(storage: str) -> None:

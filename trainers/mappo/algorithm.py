@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import (
 from configs.errors import GrandmodelError, TrainingError
 from policies.actor import Actor
 from trainers.mappo.config import MAPPOConfig
+from trainers.mappo.constraints import Multipliers
 from trainers.mappo.curriculum import Curriculum
 from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import OUTDATED, EpisodeStats, Rollout, RolloutFailure
@@ -35,6 +36,7 @@ from trainers.mappo.rollout import OUTDATED, EpisodeStats, Rollout, RolloutFailu
 _SIMULATORS = "simulators"
 _COUNTERS = "mappo_counters"
 _CURRICULUM = "curriculum"
+_MULTIPLIERS = "multipliers"
 _LOOK_S = 1.0  # between two looks at learners that are at work
 _WITHIN = "actor."  # where RLlib's module keeps the actor
 
@@ -47,6 +49,8 @@ class IterationStats:
 
     env_steps: sampled in this iteration; env_steps_total: in the whole run.
     learner: means over the iteration's minibatches, by name.
+    constraints: figures of the multipliers (`trainers.mappo.constraints`), as they were moved by
+        this iteration's costs: the next one is paid by them.
     seconds: by phase (sample, learn, sync).
     """
 
@@ -55,6 +59,7 @@ class IterationStats:
     episodes: EpisodeStats
     learner: dict[str, float]
     seconds: dict[str, float] = field(default_factory=dict)
+    constraints: dict[str, float] = field(default_factory=dict)
 
 
 class _RunnerGroup(EnvRunnerGroup):
@@ -90,6 +95,7 @@ class MAPPO(PPO):
 
     progress: float = 0.0
     curriculum: Curriculum | None = None
+    multipliers: Multipliers = Multipliers(())
     env_steps_total: int = 0
     last: IterationStats | None = None
     _said: frozenset[tuple[str, str]] = frozenset()  # warnings given
@@ -105,6 +111,7 @@ class MAPPO(PPO):
             super().setup(config)
         wanted = self.config.settings.curriculum
         self.curriculum = None if wanted is None else Curriculum(wanted)
+        self.multipliers = Multipliers(self.config.settings.constraints)
 
     def _setup_logdir(self) -> None:
         """Outside Tune, log into a folder that goes with the algorithm, not the user's home."""
@@ -152,7 +159,8 @@ class MAPPO(PPO):
         if self.config.num_env_runners:
             results = self._sample_remote(done, stage)
         else:
-            results = [(0, *self.env_runner.sample_at(done, stage))]
+            paid = self.multipliers.values
+            results = [(0, *self.env_runner.sample_at(done, stage, None, paid))]
         rollouts: list[Rollout] = []
         for worker, found, _ in results:
             for rollout in found:
@@ -175,10 +183,10 @@ class MAPPO(PPO):
         One that was lost is not waited for: RLlib brings it back before a later iteration.
         """
         group, limit = self.env_runner_group, self.config.sample_timeout_s
-        number = self.env_runner.weights_seq_no
+        number, paid = self.env_runner.weights_seq_no, self.multipliers.values
         asked = set(group.healthy_env_runner_ids())
         results: list[tuple[int, list[Any], Any]] = group.foreach_env_runner(
-            lambda runner: (runner.worker_index, *runner.sample_at(done, stage, number)),
+            lambda runner: (runner.worker_index, *runner.sample_at(done, stage, number, paid)),
             local_env_runner=False,
             timeout_seconds=limit,
         )
@@ -189,7 +197,7 @@ class MAPPO(PPO):
             results = [result for result in results if result[0] not in outdated]
             state = ray.put(self.env_runner.get_state())
             results += group.foreach_env_runner(
-                lambda runner: (runner.worker_index, *runner.sample_anew(state, done, stage)),
+                lambda runner: (runner.worker_index, *runner.sample_anew(state, done, stage, paid)),
                 local_env_runner=False,
                 remote_worker_ids=outdated,
                 timeout_seconds=limit,
@@ -294,7 +302,8 @@ class MAPPO(PPO):
             stats.add(rollout.stats)
         steps = sum(rollout.env_steps() for rollout in rollouts)
         self.env_steps_total += steps
-        self.last = IterationStats(steps, self.env_steps_total, stats, learner, seconds)
+        moved = self.multipliers.move(stats)
+        self.last = IterationStats(steps, self.env_steps_total, stats, learner, seconds, moved)
         means = stats.episode_means()
         # RLlib's names, for Tune's schedulers; absent, not NaN, where no episode ended.
         for key, name in ((EPISODE_RETURN_MEAN, "return"), (EPISODE_LEN_MEAN, "length")):
@@ -344,6 +353,8 @@ class MAPPO(PPO):
             state[_COUNTERS] = {"env_steps_total": self.env_steps_total}
             if self.curriculum is not None:
                 state[_CURRICULUM] = self.curriculum.state_dict()
+            if self.multipliers.each:
+                state[_MULTIPLIERS] = self.multipliers.state_dict()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -352,6 +363,8 @@ class MAPPO(PPO):
             self.env_steps_total = state[_COUNTERS]["env_steps_total"]
         if self.curriculum is not None and _CURRICULUM in state:
             self.curriculum.load_state(state[_CURRICULUM])
+        if _MULTIPLIERS in state:
+            self.multipliers.load_state(state[_MULTIPLIERS])
         if _SIMULATORS not in state:
             return
         self._restore_simulators(dict(state[_SIMULATORS]))

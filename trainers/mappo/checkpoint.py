@@ -96,13 +96,15 @@ class CheckpointMeta:
     def check_settings(self, config: MappoConfig, where: Path) -> None:
         """Refuse other settings than those it was trained with, the free ones apart."""
         now = config.model_dump(mode="json")
+        # A setting that is newer than the checkpoint had no other value than its default.
+        then = MappoConfig().model_dump(mode="json") | self.config
         changed = sorted(
             key
-            for key in self.config.keys() | now.keys()
-            if key not in _FREE and self.config.get(key) != now.get(key)
+            for key in then.keys() | now.keys()
+            if key not in _FREE and then.get(key) != now.get(key)
         )
         if changed:
-            pairs = ", ".join(f"{k}={now.get(k)} (was {self.config.get(k)})" for k in changed)
+            pairs = ", ".join(f"{k}={now.get(k)} (was {then.get(k)})" for k in changed)
             raise TrainingError(
                 f"{where} was trained with other settings: {pairs}; resume with the settings it "
                 f"was begun with (free to change: {', '.join(sorted(_FREE))}), or begin a new run"
@@ -209,6 +211,11 @@ def load_meta(folder: Path) -> CheckpointMeta:
         place = ".".join(map(str, first["loc"]))
         reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise TrainingError(_damaged(path, reason)) from error
+
+
+def holds_actors(folder: Path) -> bool:
+    """Whether the folder is a checkpoint's, with actors in it."""
+    return (folder / _ACTORS).is_file()
 
 
 def load_actors(folder: Path) -> dict[str, Actor]:

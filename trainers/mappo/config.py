@@ -128,6 +128,7 @@ class MAPPOConfig(PPOConfig):
             "stagger": settings.stagger,
             "sequence_length": settings.sequence_length,
             "reward_function": settings.reward_function,
+            "constraints": [told.model_dump(mode="json") for told in settings.constraints],
         }
         self.framework("torch")
         # RLlib would lay the new one over the last environment's.

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
+from configs.constraints import ConstraintConfig
 from configs.errors import GrandmodelError
 from policies.actor import Actor
 from trainers.mappo.plan import TeamPlan
@@ -28,12 +29,13 @@ from trainers.registry import load
 class BatchedEnvRunner(MultiAgentEnvRunner):
     """Samples `Rollout`s. RLlib's per-row paths (episodes, connectors, callbacks) are not used.
 
-    `config.env_config` holds make, stages (keyword arguments of each), seed, stagger and
-    sequence_length; `config.plan` says who acts by which module.
+    `config.env_config` holds make, stages (keyword arguments of each), seed, stagger,
+    sequence_length and constraints; `config.plan` says who acts by which module.
     """
 
     sampler: Sampler | None = None
     stage: int = 0  # of the curriculum
+    multipliers: tuple[float, ...] = ()  # of the constraints
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -59,6 +61,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             options["stagger"],
             options["sequence_length"],
             None if reward is None else load("rewards", reward),
+            [ConstraintConfig.model_validate(told) for told in options["constraints"]],
         )
 
     @property
@@ -97,7 +100,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         episodes = 0
         try:
             while not rollouts or (num_episodes is not None and episodes < num_episodes):
-                rollout = self.sampler.sample(self._actors(), length, explore)
+                rollout = self.sampler.sample(self._actors(), length, explore, self.multipliers)
                 episodes += rollout.stats.episodes
                 rollouts.append(rollout)
         except GrandmodelError as error:
@@ -121,17 +124,23 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         return int(self._weights_seq_no)
 
     def sample_at(
-        self, iteration: int, stage: int = 0, weights_seq_no: int | None = None
+        self,
+        iteration: int,
+        stage: int = 0,
+        weights_seq_no: int | None = None,
+        multipliers: tuple[float, ...] = (),
     ) -> tuple[list[Rollout | RolloutFailure], Any]:
         """One rollout for the training's iteration after `iteration`, and the metrics of it.
 
-        In `stage` of the curriculum: given each time, so that a runner built anew cannot
-        sample in another than the training is in. Nor by other weights: where `weights_seq_no`
-        is not its own number it samples nothing and answers `OUTDATED`.
+        In `stage` of the curriculum and with penalties by the constraints' `multipliers`: given
+        each time, so that a runner built anew cannot sample by others than the training has. Nor
+        by other weights: where `weights_seq_no` is not its own number it samples nothing and
+        answers `OUTDATED`.
         """
         if weights_seq_no is not None and weights_seq_no != self.weights_seq_no:
             return [OUTDATED], self.get_metrics()
         try:
+            self.multipliers = multipliers
             if self.sampler is not None:
                 self._enter(stage)
                 self.sampler.begin_at(iteration)
@@ -144,11 +153,11 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         return found, self.get_metrics()
 
     def sample_anew(
-        self, state: Any, iteration: int, stage: int
+        self, state: Any, iteration: int, stage: int, multipliers: tuple[float, ...] = ()
     ) -> tuple[list[Rollout | RolloutFailure], Any]:
         """`sample_at` of a runner that is outdated: `state` refers to an up-to-date one's."""
         self.set_state(ray.get(state))
-        return self.sample_at(iteration, stage)
+        return self.sample_at(iteration, stage, None, multipliers)
 
     def _enter(self, stage: int) -> None:
         if stage == self.stage:

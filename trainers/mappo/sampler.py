@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from configs.constraints import ConstraintConfig
 from configs.errors import GrandmodelError, TrainingError
 from configs.places import function_at
 from policies.actor import Actor
 from signals.noise import derive_seeds
+from trainers.mappo.constraints import COST, STEP_COST
+from trainers.mappo.costs import Costs
 from trainers.mappo.faces import Face, face_of
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.record import Record
@@ -49,8 +52,9 @@ class Sampler:
     """N environments, their running episodes, and the counters that key the noise.
 
     `seed` and `worker` give every environment its own stream of episodes and of
-    decisions; no two workers share one. `reward` pays in place of the environment. What
-    actors remember is recorded every `sequence_length` steps.
+    decisions; no two workers share one. `reward` pays in place of the environment;
+    `constraints` say what costs a penalty. What actors remember is recorded every
+    `sequence_length` steps.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Sampler:
         stagger: int = 0,
         sequence_length: int = 1,
         reward: Reward | None = None,
+        constraints: Sequence[ConstraintConfig] = (),
     ) -> None:
         self.env = env
         self.plan = plan
@@ -80,6 +85,8 @@ class Sampler:
         self._actions = np.zeros((env.num_envs, plan.layout.action_width), dtype=np.float32)
         self._memory: dict[str, Tensor] = {}
         self._reward = reward
+        self._costs = Costs(constraints, env.num_envs) if constraints else None
+        self._spent = np.zeros((env.num_envs, len(constraints)))
         self._acted = np.ones(self._returns.shape, dtype=np.bool_)
         self.rewards: NDArray[np.float32] = env.rewards
 
@@ -98,8 +105,18 @@ class Sampler:
         self._episode_seeds = derive_seeds(*self._source, _EPISODES, *place, count=count)
         self._noise_seeds = derive_seeds(*self._source, _DECISIONS, *place, count=count)
 
-    def sample(self, actors: Actors, length: int, explore: bool = True) -> Rollout:
-        """`length` steps of every environment, episodes that end reset within."""
+    def sample(
+        self,
+        actors: Actors,
+        length: int,
+        explore: bool = True,
+        multipliers: Sequence[float] = (),
+    ) -> Rollout:
+        """`length` steps of every environment, episodes that end reset within.
+
+        multipliers: of the constraints, by which the rewards in the rollout are penalised.
+        Returns and terms of rewards in its `stats` are those of the environment.
+        """
         if not self._started:
             self._start(actors, explore)
         face = self.face
@@ -108,11 +125,16 @@ class Sampler:
         for t in range(length):
             record.before(t, face, self._begins, self._memory)
             self._step(actors, explore, record, t)
-            record.after(t, face, self.rewards)
-            self._count_terms(stats)
+            record.after(t, face, self._penalised(multipliers))
+            self._count(stats)
             self._finish(face.ended, stats)
-        self._count_rewards(stats, record.rewards)
         return record.rollout(stats)
+
+    def _penalised(self, multipliers: Sequence[float]) -> NDArray[np.float32]:
+        """What the learner is told of the step's rewards."""
+        if self._costs is None:
+            return self.rewards
+        return self._costs.penalised(self.rewards, self._acted, multipliers)
 
     def _start(self, actors: Actors, explore: bool) -> None:
         """Begin all episodes, each `stagger / N` steps after the one before it.
@@ -163,8 +185,13 @@ class Sampler:
                 if record is not None:
                     record.decided(actor.name, t, acted.latent, acted.log_prob)
         self._decisions += 1
+        if self._costs is not None:
+            self._costs.before(self.env, self._actions)
         self._ask("step", self._actions)
         self._pay()
+        if self._costs is not None:
+            self._costs.after()
+            self._spent += self._costs.step
         self._begins[:] = False
         self._lengths += 1
         self._returns += self.rewards
@@ -199,6 +226,10 @@ class Sampler:
         found["length"] = float(self._lengths[ended].sum())
         for k, name in enumerate(self.plan.agents):
             found[f"return/{name}"] = float(returns[:, k].sum())
+        if self._costs is not None:
+            spent = self._spent[ended].sum(axis=0)
+            names = (f"{COST}/{name}" for name in self._costs.names)
+            found.update(zip(names, map(float, spent), strict=True))
         metrics = self.env.episode_metrics[ended].sum(axis=0)
         found.update(zip(self.env.metric_names, map(float, metrics), strict=True))
         for name, value in found.items():
@@ -208,6 +239,7 @@ class Sampler:
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         self._returns[mask] = 0.0
+        self._spent[mask] = 0.0
         self._lengths[mask] = 0
         self._begins[mask] = True
         for memory in self._memory.values():
@@ -215,19 +247,19 @@ class Sampler:
         self._ask("reset", mask)
         self._check(f"after the reset that followed step {self._decisions} of the run", mask)
 
-    def _count_terms(self, stats: EpisodeStats) -> None:
-        """Sum the reward's terms, where the environment offers `reward_terms` [N, terms]."""
-        if not self._term_names:
-            return
-        totals = np.asarray(self.env.reward_terms).sum(axis=0)
-        for name, value in zip(self._term_names, totals, strict=True):
-            key = f"term/{name}"
-            stats.step_sums[key] = stats.step_sums.get(key, 0.0) + float(value)
-
-    def _count_rewards(self, stats: EpisodeStats, rewards: NDArray[np.float32]) -> None:
-        totals = rewards.sum(axis=(0, 1), dtype=np.float64)
-        for name, value in zip(self.plan.agents, totals, strict=True):
-            stats.step_sums[f"reward/{name}"] = float(value)
+    def _count(self, stats: EpisodeStats) -> None:
+        """Sum what the step paid, before any penalty, by its terms [N, terms], and what it cost."""
+        told: list[tuple[str, Sequence[str], NDArray[Any]]] = [
+            ("reward", self.plan.agents, self.rewards)
+        ]
+        if self._term_names:
+            told.append(("term", self._term_names, np.asarray(self.env.reward_terms)))
+        if self._costs is not None:
+            told.append((STEP_COST, self._costs.names, self._costs.step))
+        for kind, names, values in told:
+            for name, total in zip(names, values.sum(axis=0, dtype=np.float64), strict=True):
+                key = f"{kind}/{name}"
+                stats.step_sums[key] = stats.step_sums.get(key, 0.0) + float(total)
 
     def _ask(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Call the environment, and place what it raises that is not placed already."""
@@ -273,6 +305,7 @@ class Sampler:
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
             "begins": self._begins.copy(),
+            "spent": self._spent.copy(),
             "memory": {name: value.numpy().copy() for name, value in self._memory.items()},
         }
 
@@ -306,4 +339,5 @@ class Sampler:
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
         self._begins[:] = state["begins"]
+        self._spent[:] = state.get("spent", 0.0)  # a checkpoint of before there were constraints
         self._memory = {name: torch.from_numpy(v.copy()) for name, v in state["memory"].items()}

@@ -26,10 +26,10 @@ from trainers.layers import LAYERS
 from trainers.provenance import commit, versions
 from trainers.session import ray_session
 from trainers.sweeps import report as reports
-from trainers.sweeps.folder import SweepFolder, begun_folder, new_folder
+from trainers.sweeps.folder import SweepFolder
 from trainers.sweeps.space import check_space
 from trainers.sweeps.study import REASON, masked, open_storage
-from trainers.sweeps.trial import MINUTES, LayerTrials, check_goals
+from trainers.sweeps.trial import MINUTES, LayerTrials, check_goals, fold_settings
 from trainers.sweeps.work import Worker
 from trainers.tracking import Run, tracking_uri
 from trainers.upstream.artefacts import resolved
@@ -109,7 +109,7 @@ def run_sweep(request: SweepRequest, console: Console) -> SweepFolder:
             worker, _ = assignment.worker(on_trial)
             with _parent(config, folder, name, worker) as parent:
                 _work(assignment, worker, config, request.workers, parent, console)
-                _conclude(sweep, worker.studies, folder, parent, console)
+                _conclude(sweep, worker.studies, folder, assignment.storage, parent, console)
     except KeyboardInterrupt:
         again = f"grandmodel sweep {sweep.layer} --resume --output {folder.path}"
         more = "" if request.storage is None else f" --storage {masked(request.storage)}"
@@ -127,14 +127,15 @@ def _settings(request: SweepRequest) -> tuple[SweepFolder, LayerTraining, SweepC
         sweep = load_sweep_config(
             request.layer, request.space, request.sweep_overrides, request.trials, None
         )
-        return new_folder(config, request.output), config, sweep
+        folder = SweepFolder.fresh(config.output, config.run_stem, request.output)
+        return folder, config, sweep
     if any((*told[:3], request.seed is not None, request.space, request.sweep_overrides)):
         raise ConfigError(
             "--resume goes on with the settings that the sweep was begun with: give no others "
             "but --trials, --workers and --storage"
         )
     root = load_train_config(request.layer, [], [], [], None).output
-    folder = begun_folder(request.layer, root, request.output)
+    folder = SweepFolder.begun(root, request.output, request.layer)
     config = load_train_config(request.layer, [], [], [], None, folder.base)
     more = [] if request.trials is None else [f"trials={request.trials}"]
     return folder, config, load_config(SweepConfig, folder.sweep, overrides=more)
@@ -148,8 +149,9 @@ def _check(config: LayerTraining, sweep: SweepConfig, console: Console) -> None:
         check_space(sweep, base)
         _say(console, "preparing: a first run of a version compiles its kernels, about a minute")
         env = resolved(config.env, None, tracking_uri(config.tracking), Path(scratch) / "upstream")
-        probe = LAYERS[config.layer].judging_env(2, config.seed, env, "validation")
-        check_goals(sweep.goals, probe.metric_names)
+        for part in fold_settings(config, env, sweep.score.folds):
+            probe = LAYERS[config.layer].judging_env(2, config.seed, part.env, "validation")
+            check_goals(sweep.goals, probe.metric_names)
 
 
 def _work(
@@ -241,6 +243,8 @@ def _parent(
     known = first.user_attrs.get(PARENT)
     with Run(config.tracking, name=folder.path.name, params=params, tags=tags, resume=known) as run:
         first.set_user_attr(PARENT, run.run_id)
+        folder.tracking_run = run.run_id
+        folder.save()
         yield run
 
 
@@ -248,10 +252,11 @@ def _conclude(
     sweep: SweepConfig,
     studies: Sequence[Study],
     folder: SweepFolder,
+    storage: str,
     parent: Run | None,
     console: Console,
 ) -> None:
-    written = reports.write(sweep, studies, folder.base, folder.path)
+    written = reports.write(sweep, studies, folder.base, folder.path, storage)
     for table in reports.tables(sweep, studies):
         console.print(table)
     for line in reports.failures(studies):

@@ -18,12 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich import box
 from rich.table import Table
 
+from configs.chosen import ChosenFrom
 from configs.loading import dump_yaml
 from configs.sweep import GoalConfig, SweepConfig
 from trainers.report import replace, save_figure
 from trainers.sweeps.rungs import as_losses, best_first, pareto
 from trainers.sweeps.space import overrides_of, with_params
-from trainers.sweeps.study import REASON, cut_short
+from trainers.sweeps.study import REASON, cut_short, masked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,12 +92,21 @@ def importances(study: Study, goal: int, seed: int) -> dict[str, float]:
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def write_best(sweep: SweepConfig, base: Path, trial: FrozenTrial, path: Path) -> Path:
+def chosen_from(study: Study, storage: str) -> ChosenFrom:
+    """What is to be said of settings that come out of a study, in the database at `storage`."""
+    begun = sum(t.state is not TrialState.WAITING for t in study.get_trials(deepcopy=False))
+    return ChosenFrom(study=study.study_name, storage=masked(storage), trials=begun)
+
+
+def write_best(
+    sweep: SweepConfig, base: Path, trial: FrozenTrial, path: Path, chosen: ChosenFrom
+) -> Path:
     """The configuration of a trial as YAML that `grandmodel train LAYER --config` takes.
 
-    Its budget is the layer's own, not the trial's.
+    Its budget is the layer's own, not the trial's. It says what it was chosen from.
     """
     config = with_params(sweep.layer, base, overrides_of(trial.params))
+    config = config.model_copy(update={"chosen_from": chosen})
     told = ", ".join(f"{name} {value:g}" for name, value in _scores(sweep, trial).items())
     head = (
         f"# Trial {trial.number} of a sweep over {', '.join(sorted(sweep.space))}:\n"
@@ -127,8 +137,14 @@ def as_dict(sweep: SweepConfig, studies: Sequence[Study]) -> dict[str, Any]:
     }
 
 
-def write(sweep: SweepConfig, studies: Sequence[Study], base: Path, folder: Path) -> list[Path]:
-    """Write results, plots and the best configurations under `folder`, each atomically."""
+def write(
+    sweep: SweepConfig, studies: Sequence[Study], base: Path, folder: Path, storage: str
+) -> list[Path]:
+    """Write results, plots and the best configurations under `folder`, each atomically.
+
+    storage: address of the studies' database.
+    """
+    chosen = chosen_from(studies[0], storage)  # of which those of further rungs are the best
     told = as_dict(sweep, studies)
     replace(folder / RESULT_FILE, (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
     written = [folder / RESULT_FILE]
@@ -136,10 +152,11 @@ def write(sweep: SweepConfig, studies: Sequence[Study], base: Path, folder: Path
     best = front(studies[-1]) if several else best_trials(studies[-1])[:1]
     for place, trial in enumerate(best):
         name = f"front/{place:02d}-trial-{trial.number:04d}.yaml" if several else BEST_FILE
-        written.append(write_best(sweep, base, trial, folder / name))
+        written.append(write_best(sweep, base, trial, folder / name, chosen))
     if several and best:
         # The one that a front has no best of: the least far from the best of every goal.
-        written.append(write_best(sweep, base, _middle(studies[-1], best), folder / BEST_FILE))
+        middle = _middle(studies[-1], best)
+        written.append(write_best(sweep, base, middle, folder / BEST_FILE, chosen))
     if any(told["importance"].values()):
         written.append(save_figure(_importance_plot(told["importance"]), folder / IMPORTANCE_PLOT))
     if several:
@@ -156,7 +173,8 @@ def tables(sweep: SweepConfig, studies: Sequence[Study]) -> list[Table]:
     shown = (front(last) if several else best_trials(last))[:_SHOWN]
     title = "the front" if several else "the best trials"
     told = "; ".join(_said(sweep, rung, study) for rung, study in enumerate(studies))
-    best = _table(f"{title}, scored on {sweep.score.episodes} validation episodes each")
+    folds = f" of each of {sweep.score.folds} folds" if sweep.score.folds else ""
+    best = _table(f"{title}, scored on {sweep.score.episodes} validation episodes{folds} each")
     best.caption, best.caption_justify = told, "left"
     best.add_column("trial", justify="right")
     for goal in sweep.goals:

@@ -8,10 +8,11 @@ a short trial trains. What a crash would take along is one trial, which the stud
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
 from configs.errors import ConfigError, TrainingError
@@ -26,8 +27,9 @@ from trainers.runs import RunFolder
 from trainers.sweeps.space import overrides_of, with_params
 from trainers.sweeps.work import Task
 from trainers.torch_actor import TorchActor
-from trainers.tracking import PARENT_TAG
+from trainers.tracking import PARENT_TAG, Run
 from trainers.train import IterationReport, TrainResult, train
+from trainers.walk_forward.folds import of_fold, split_place
 
 TRACKED = "tracking_run"
 MINUTES = "minutes"
@@ -78,18 +80,43 @@ class LayerTrials:
             run.begin(config, tracking.run_id if tracking else None)
             if tracking is not None:
                 task.note(TRACKED, tracking.run_id)
-            result = self._trained(config, env, run, task, RunRecorder(run, tracking))
-            if result.interrupted:
-                raise KeyboardInterrupt
-            task.note(MINUTES, result.minutes)
-            task.note(STEPS, result.env_steps)
-            values = None if result.ended == _LAGS else self._scored(config, result)
+            result, values = self._measured(config, env, run, task, tracking)
             run.finish()
             if tracking is not None:
                 tracking.tag("trial_state", _LAGS if values is None else "scored")
                 figures = zip(self.sweep.goals, values or (), strict=False)
                 tracking.log({f"score/{g.name}": v for g, v in figures}, result.iterations)
         return values
+
+    def _measured(
+        self, config: LayerTraining, env: Any, run: RunFolder, task: Task, tracking: Run | None
+    ) -> tuple[TrainResult, list[float | None] | None]:
+        """The last training and the goals, means over folds where there are any.
+
+        Of several trainings the first one's curves are tracked; all are kept in the run's folder.
+        """
+        curve, found = Curve(self.sweep), []
+        minutes, steps = 0.0, 0
+        parts = fold_settings(config, env, self.sweep.score.folds)
+        for number, part in enumerate(parts):
+            alone = len(parts) == 1
+            place = run if alone else RunFolder(run.path / f"fold-{number}", [])
+            place.path.mkdir(parents=True, exist_ok=True)
+            recorder = RunRecorder(place, tracking if number == 0 else None)
+            share = (number / len(parts), 1.0 / len(parts))
+            result = self._trained(part, place, task, recorder, curve, share)
+            if result.interrupted:
+                raise KeyboardInterrupt
+            minutes, steps = minutes + result.minutes, steps + result.env_steps
+            task.note(MINUTES, minutes)
+            task.note(STEPS, steps)
+            if result.ended == _LAGS:
+                return result, None
+            # What is judged is the environment that all trials share, whatever reward they try.
+            shared = config.model_copy(update={"env": self.env})
+            judged = fold_settings(shared, self.env, self.sweep.score.folds)[number]
+            found.append(self._scored(judged, result))
+        return result, [float(np.mean(values)) for values in zip(*found, strict=True)]
 
     def _config(self, task: Task) -> tuple[LayerTraining, Any]:
         """The trial's configuration, and its environment."""
@@ -109,32 +136,60 @@ class LayerTrials:
         return config, self.env.model_copy(update=changed)
 
     def _trained(
-        self, config: LayerTraining, env: Any, run: RunFolder, task: Task, recorder: RunRecorder
+        self,
+        config: LayerTraining,
+        run: RunFolder,
+        task: Task,
+        recorder: RunRecorder,
+        curve: Curve,
+        share: tuple[float, float],
     ) -> TrainResult:
-        curve = Curve(self.sweep)
+        """share: of the trial's work that is done before this training, and that it is."""
 
         def on_iteration(report: IterationReport) -> str | None:
             recorder.keep(report)
-            for step, value in curve.due(report):
+            done, part = share
+            for step, value in curve.due(replace(report, progress=done + part * report.progress)):
                 # With the whole budget spent there is nothing left to save.
                 if task.report(step, value) and step < self.sweep.pruning.reports:
                     return _LAGS
             return None
 
-        told = {"config": env.model_dump(mode="json")}
+        told = {"config": config.env.model_dump(mode="json")}
         make = LAYERS[config.layer].make
         try:
             return train(config.mappo, make, told, run.path, on_iteration=on_iteration)
         except ray.exceptions.RayError as error:
             raise TrainingError(f"the training failed ({type(error).__name__}: {error})") from error
 
-    def _scored(self, config: LayerTraining, result: TrainResult) -> list[float | None]:
-        """The goals on validation episodes, in the environment that all trials share."""
+    def _scored(self, config: LayerTraining, result: TrainResult) -> list[float]:
+        """The goals on validation episodes of the environment of `config`."""
         score = self.sweep.score
         told = held_out.validation(config.evaluation, score.episodes, score.batch_size)
         actor = TorchActor(result.policy)
-        match = held_out.play(config, self.env, {_POLICY: actor}, told, "validation")
+        match = held_out.play(config, config.env, {_POLICY: actor}, told, "validation")
         return [_figure(match, goal) for goal in self.sweep.goals]
+
+
+def fold_settings(config: LayerTraining, env: Any, folds: int) -> list[LayerTraining]:
+    """The trainings that a trial is made of: of `config` in `env`, or of each fold of it.
+
+    Raises:
+        ConfigError: there are no folds, since no bars, or fewer than are asked for.
+    """
+    whole = config.model_copy(update={"env": env})
+    if not folds:
+        return [whole]
+    place = split_place(config)
+    here: Any = config
+    for key in place.split("."):
+        here = getattr(here, key)
+    if folds > here.walk_forward.count:
+        raise ConfigError(
+            f"score.folds={folds} of the sweep: expected at most {place}.walk_forward's "
+            f"{here.walk_forward.count}"
+        )
+    return [of_fold(whole, place, number) for number in range(folds)]
 
 
 class Curve:

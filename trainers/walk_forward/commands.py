@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from configs.barwise import LayerConfig
-from configs.errors import ConfigError, TrainingError
+from configs.errors import ConfigError
 from configs.loading import dump_yaml
 from configs.train import LayerTraining, load_train_config
 from trainers.layers import LAYERS
@@ -22,13 +20,11 @@ from trainers.report import replace
 from trainers.session import ray_session
 from trainers.tracking import PARENT_TAG, Run, tracking_uri
 from trainers.upstream.artefacts import resolved
-from trainers.walk_forward.folds import FoldResult, fold_result, kept_result, split_place
+from trainers.walk_forward.folds import FoldResult, fold_result, kept_result, of_fold, split_place
 from trainers.walk_forward.results import WalkForwardResult, aggregated, table, write
+from trainers.work_folder import WorkFolder
 
-FAMILY = "walk-forward"
-STATE_FILE = "walk.json"
 CONFIG_FILE = "config.yaml"
-_STAMP = "%Y%m%d-%H%M%S-%f"
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,12 @@ class WalkRequest:
 
 
 @dataclass
-class WalkFolder:
+class WalkFolder(WorkFolder):
     """One walk on disk: its settings, a run per fold, its result."""
 
-    path: Path
-    tracking_run: str | None = None
-    finished: bool = False
+    family = "walk-forward"
+    what = "walk"
+    file = "walk.json"
 
     @property
     def base(self) -> Path:
@@ -60,10 +56,6 @@ class WalkFolder:
 
     def fold(self, number: int) -> Path:
         return self.path / f"fold-{number}"
-
-    def save(self) -> None:
-        fields = {"tracking_run": self.tracking_run, "finished": self.finished}
-        replace(self.path / STATE_FILE, (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResult:
@@ -82,7 +74,7 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
         )
     place = split_place(config)
     count = _splits(config, place).walk_forward.count
-    envs = {k: _environment(_of_fold(config, place, k), folder) for k in range(count)}
+    envs = {k: _environment(of_fold(config, place, k), folder) for k in range(count)}
     _check(config, envs, console)
     folder.path.mkdir(parents=True, exist_ok=True)
     replace(folder.base, dump_yaml(config).encode())
@@ -99,8 +91,7 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
             raise
         result = aggregated(config.layer, found, LAYERS[config.layer].objective, config.evaluation)
         _conclude(result, folder, parent, console)
-    folder.finished = True
-    folder.save()
+    folder.finish()
     return result
 
 
@@ -123,7 +114,7 @@ def _walk(
                 **({} if parent is None else {PARENT_TAG: parent.run_id}),
             }
             kept = kept_result(folder.fold(fold)) is not None
-            told = _of_fold(config, place, fold)
+            told = of_fold(config, place, fold)
             found.append(fold_result(told, env, fold, folder.fold(fold), made, tags))
             before = " (kept)" if kept else ""
             _say(console, f"fold {fold} of {len(envs)}{before}: trained on {found[-1].trained_on}")
@@ -138,7 +129,7 @@ def _settings(request: WalkRequest) -> tuple[LayerTraining, WalkFolder]:
                 "--resume goes on with the settings that the walk was begun with: give no others"
             )
         root = Path(load_train_config(request.layer, [], [], [], None).output)
-        folder = _begun(request.layer, root, request.output)
+        folder = WalkFolder.begun(root, request.output, request.layer)
         return load_train_config(request.layer, [], [], [], None, folder.base), folder
     config = load_train_config(request.layer, *told)
     place = split_place(config)
@@ -147,54 +138,7 @@ def _settings(request: WalkRequest) -> tuple[LayerTraining, WalkFolder]:
     if more:
         overrides = [*request.overrides, *more]
         config = load_train_config(request.layer, *told[:2], overrides, request.seed)
-    stamp = datetime.now().astimezone().strftime(_STAMP)
-    default = Path(config.output) / f"{FAMILY}-{config.run_stem}-{stamp}"
-    folder = WalkFolder(default if request.output is None else Path(request.output))
-    if (folder.path / STATE_FILE).exists():
-        raise TrainingError(
-            f"{folder.path} holds a walk already: add --resume to go on with it, or choose "
-            "another folder with --output"
-        )
-    return config, folder
-
-
-def _begun(layer: str, root: Path, output: str | None) -> WalkFolder:
-    """The walk to go on with: `output`, or the latest unfinished one under `root`."""
-    if output is not None:
-        return _read(Path(output))
-    paths = sorted(p.parent for p in root.glob(f"{FAMILY}-{layer}-*/{STATE_FILE}"))
-    unfinished = [found for found in map(_read, paths) if not found.finished]
-    if not unfinished:
-        raise TrainingError(
-            f"no unfinished walk of the {layer} layer under {root}: nothing to resume; run "
-            "without --resume, or name its folder with --output"
-        )
-    return unfinished[-1]
-
-
-def _read(path: Path) -> WalkFolder:
-    file = path / STATE_FILE
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-        return WalkFolder(path, fields["tracking_run"], bool(fields["finished"]))
-    except FileNotFoundError:
-        raise TrainingError(
-            f"{path} holds no walk ({STATE_FILE} is missing); run without --resume to begin one"
-        ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TrainingError(
-            f"{file} cannot be read ({error}): name another folder with --output, or begin anew"
-        ) from error
-
-
-def _of_fold(config: LayerTraining, place: str, fold: int) -> LayerTraining:
-    """The configuration of one fold."""
-    told = config.model_dump(mode="json")
-    here = told
-    for key in place.split("."):
-        here = here[key]
-    here["fold"] = fold
-    return type(config).model_validate(told)
+    return config, WalkFolder.fresh(config.output, config.run_stem, request.output)
 
 
 def _splits(config: LayerTraining, place: str) -> Any:
@@ -240,7 +184,7 @@ def _parent(config: LayerTraining, folder: WalkFolder, made: Commit) -> Iterator
     tags = {
         "layer": config.layer,
         "market": config.env.market.name,
-        "study": FAMILY,
+        "study": WalkFolder.family,
         "seed": str(config.seed),
         "commit": made.name,
         "dirty": str(made.dirty).lower(),

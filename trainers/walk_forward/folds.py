@@ -78,6 +78,16 @@ def split_place(config: LayerTraining) -> str:
     )
 
 
+def of_fold(config: LayerTraining, place: str, fold: int) -> LayerTraining:
+    """The configuration of one fold; `place` as `split_place` gives it."""
+    told = config.model_dump(mode="json")
+    here = told
+    for key in place.split("."):
+        here = here[key]
+    here["fold"] = fold
+    return type(config).model_validate(told)
+
+
 def fold_result(
     config: LayerTraining, env: Any, fold: int, path: Path, made: Commit, tags: Mapping[str, str]
 ) -> FoldResult:

@@ -59,12 +59,14 @@ class Maker:
     def __init__(self, stack: ExitStack, layers: Sequence[str], folder: Path) -> None:
         self._stack, self._layers, self._folder, self._count = stack, layers, folder, 0
 
-    def __call__(self, token: str = "", **limits: Any) -> Served:
+    def __call__(self, token: str = "", models: str = "none", **limits: Any) -> Served:
         config = load_config(ServeConfig, {**SETTINGS, "limits": limits})
         self._count += 1
         log = self._folder / str(self._count)
-        request = ServeRequest(config, "sqlite:///none", "none", self._layers)
-        service = Service([NAME], config.limits, token, {NAME: "127.0.0.1:1", "other": "there:2"})
+        layers = self._layers if models == "none" else ()
+        request = ServeRequest(config, "sqlite:///none", models, layers)
+        owners = {NAME: "127.0.0.1:1", "other": "there:2"}
+        service = Service([NAME], config.limits, token, owners, request.named)
         desks = load_desks(request, config.instruments, log, service.stream, self._stack)
         service.open(desks)
         return Served(service, desks[NAME], log / NAME)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -150,17 +149,17 @@ def test_other_addresses_demand_a_token(tmp_path: Path, monkeypatch: pytest.Monk
     request = ServeRequest(config, "sqlite:///none", str(tmp_path), log=tmp_path / "log")
     monkeypatch.delenv("GRANDMODEL_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="GRANDMODEL_TOKEN or --token-file"):
-        serve(request, Console(quiet=True))
+        serve(request, [].append)
     monkeypatch.setenv("GRANDMODEL_TOKEN", "short")
     with pytest.raises(ConfigError, match="at least 16"):
-        serve(request, Console(quiet=True))
+        serve(request, [].append)
 
 
 def test_what_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
     config = load_config(ServeConfig, {"port": 0})
     request = ServeRequest(config, "sqlite:///none", str(tmp_path), log=tmp_path / "log")
     with pytest.raises(ArtefactError, match="no champion of any layer"):
-        serve(request, Console(quiet=True))
+        serve(request, [].append)
     assert gc.isenabled()
 
 

@@ -18,7 +18,8 @@ DEVIATION = 0.01
 
 def config(**limits: Any) -> RiskConfig:
     """Limits that leave value at risk to bind, unless told otherwise."""
-    wide = {"position_share": 20.0, "gross_share": 20.0, "order_share": 20.0, "participation": 1.0}
+    wide = dict.fromkeys(("position_share", "gross_share", "order_share", "worked_share"), 20.0)
+    wide["participation"] = 1.0
     return RiskConfig.model_validate({"limits": wide | limits})
 
 

@@ -137,11 +137,23 @@ def test_a_hedge_lowers_the_risk_of_a_book_of_two() -> None:
 CAPS: list[tuple[str, dict[str, Any], int]] = [
     ("ORDER_SIZE", {"order_units": 700}, 700),
     ("ORDER_NOTIONAL", {"order_share": 0.05}, 500),
+    # A parent's own limit is no limit of an order that is sent at once.
+    ("ORDER_NOTIONAL", {"order_share": 0.05, "worked_share": 20.0}, 500),
     ("PARTICIPATION", {"participation": 3e-5}, 300),
     ("POSITION", {"position_units": 600}, 600),
     ("POSITION", {"position_share": 0.04}, 400),
     ("GROSS", {"gross_share": 0.02}, 200),
 ]
+
+
+@pytest.mark.parametrize("kind", [orders.TWAP, orders.VWAP, orders.IS])
+def test_an_order_that_is_worked_has_a_limit_of_its_own(kind: int) -> None:
+    made = gate(config(order_share=0.05, worked_share=0.08))
+    order = asked(1, 1_000)
+    order["kind"] = kind
+    verdict = sent(made, order)
+    assert said(verdict) == ("REDUCE_SIZE", "ORDER_NOTIONAL")
+    assert verdict["quantity"] == 800
 
 
 @pytest.mark.parametrize(("reason", "limit", "most"), CAPS)

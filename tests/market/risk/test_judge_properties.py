@@ -17,7 +17,7 @@ from configs.execution import ExecutionConfig
 from configs.market import VENUE_COUNT
 from market.decode import ACTION_WIDTH, CHILD, DECISION, decode, execution_rules
 from market.kernels import kernel
-from market.orders.layout import ORDER
+from market.orders.layout import ORDER, WORKED_KINDS
 from market.risk.children import orders_of_children
 from market.risk.gate import RiskGate
 from market.risk.layout import DELAY, REDUCE_SIZE, var_scale
@@ -30,6 +30,7 @@ TIGHT: dict[str, Any] = {
     "gross_share": 0.7,
     "order_units": 2_000,
     "order_share": 0.25,
+    "worked_share": 0.3,
     "participation": 0.2,
     "rate_orders": 4,
     "rate_seconds": 1.0,
@@ -79,6 +80,7 @@ class World:
         self.now = 0.0
         self.prices = np.full(instruments, PRICE)
         self.sent: list[tuple[float, bool]] = []  # when, and whether it lowered the risk
+        self.breaches: list[str] = []  # limits that an order got past
         self.bar()
         self.gate.mark(self.now, self.prices)
 
@@ -145,7 +147,8 @@ class World:
         assert math.isfinite(verdict["price"]) and verdict["price"] > 0.0
         opened = "open_buys" if side > 0 else "open_sells"
         assert after[opened][one] == before[opened][one] + units
-        self._hold(before, one, side, units, bool(verdict["lowers"]), stopped)
+        worked = bool(WORKED_KINDS[int(row["kind"])])
+        self._hold(before, one, side, units, bool(verdict["lowers"]), stopped, worked)
 
     def _use(self, account: Any, one: int, units: float) -> float:
         held = account["position"][: self.count].astype(float)
@@ -156,10 +159,11 @@ class World:
         return self.scale * math.sqrt(max(float(w @ c @ w), 0.0))
 
     def _hold(
-        self, account: Any, one: int, side: int, units: int, lowers: bool, stopped: bool
-    ) -> None:
+        self, account: Any, one: int, side: int, units: int, lowers: bool, stopped: bool,
+        worked: bool,
+    ) -> None:  # fmt: skip
         limits = self.gate.config.limits
-        assert self.now - account["mark_time"][one] <= limits.stale_seconds
+        self._keep("age of marks", self.now - account["mark_time"][one] <= limits.stale_seconds)
         opened = int(account["open_buys" if side > 0 else "open_sells"][one])
         start = int(account["position"][one]) + side * opened
         end = start + side * units
@@ -167,18 +171,24 @@ class World:
         unit = float(account["price"][one] * account["unit_value"][one])
         if equity > 0.0:
             before, then = self._use(account, one, start), self._use(account, one, end)
-            assert lowers == (then < before)
-            assert then <= 1.0 + 1e-9 or then < before
+            self._keep("whether it lowers risk", lowers == (then < before))
+            self._keep("value at risk", then <= 1.0 + 1e-9 or then < before)
         self._hold_position(account, one, start, end, stopped, unit)
         if not lowers:
             used = account["traded"][one] + account["open_buys"][one] + account["open_sells"][one]
-            assert units <= limits.order_units
-            assert units * unit <= limits.order_share * equity * (1 + 1e-12)
-            assert used + units <= limits.participation * account["volume"][one]
+            most = limits.worked_share if worked else limits.order_share
+            share = most * equity * (1 + 1e-12)
+            self._keep("units of an order", units <= limits.order_units)
+            self._keep("value of an order", units * unit <= share)
+            self._keep("volume", used + units <= limits.participation * account["volume"][one])
         self.sent.append((self.now, lowers))
         recent = [low for time, low in self.sent if self.now - time < limits.rate_seconds]
-        assert len(recent) <= limits.rate_orders + limits.rate_reserve
-        assert lowers or len(recent) <= limits.rate_orders
+        self._keep("rate and its reserve", len(recent) <= limits.rate_orders + limits.rate_reserve)
+        self._keep("rate", lowers or len(recent) <= limits.rate_orders)
+
+    def _keep(self, limit: str, held: Any) -> None:
+        if not held:
+            self.breaches.append(limit)
 
     def _hold_position(
         self, account: Any, one: int, start: int, end: int, stopped: bool, unit: float
@@ -199,11 +209,10 @@ class World:
                 worst = max(abs(held + int(buys)), abs(held - int(sells)))
                 others += worst * float(account["price"][other] * account["unit_value"][other])
         slack = 1 + 1e-12
-        assert abs(end) <= allowed * limits.position_units
-        assert abs(end) * unit <= allowed * limits.position_share * equity * slack
-        assert abs(end) * unit + others <= allowed * limits.gross_share * equity * slack or (
-            end == 0
-        )
+        value, most = abs(end) * unit, allowed * equity * slack
+        self._keep("units of a position", abs(end) <= allowed * limits.position_units)
+        self._keep("value of a position", value <= limits.position_share * most)
+        self._keep("gross value", end == 0 or value + others <= limits.gross_share * most)
 
 
 @given(st.integers(1, 2), st.lists(event, min_size=1, max_size=40))
@@ -212,6 +221,7 @@ def test_no_sequence_gets_past_a_limit(instruments: int, events: list[tuple[Any,
     world = World(instruments)
     for told in events:
         world.play(told)
+    assert not world.breaches
 
 
 def test_the_sequences_do_pass_orders_of_every_sort() -> None:
@@ -232,6 +242,7 @@ def test_the_sequences_do_pass_orders_of_every_sort() -> None:
         world.play(("mark", which, PRICE * math.exp(0.002 * rng.normal())))
         if rng.random() < 0.02:
             world.play(("bar",))
+    assert not world.breaches
     assert actions[:4].min() > 20 and lowered > 20 and actions[DELAY] > 20
 
 
@@ -297,3 +308,4 @@ def test_nothing_that_networks_say_gets_past_a_limit(
             world.gate.orders[0] = asked[index]
             world.check(asked[index])
         world.play(("fill", 0, filled))
+    assert not world.breaches

@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cascade.artefact import read_manifest
+from cascade.artefact import MANIFEST_FILE, read_manifest
 from cascade.registry import mirror
+from configs.chosen import ChosenFrom
 from configs.errors import ArtefactError, ConfigError, TrackingError
 from configs.tracking import URI_VARIABLE, TrackingConfig
 from envs.strategic import BatchedStrategic
@@ -32,8 +33,9 @@ from trainers.evaluation.commands import (
     run_evaluate,
 )
 from trainers.evaluation.subject import POLICY, find_subject
-from trainers.evaluation.trials import trials_of
+from trainers.evaluation.trials import trials_behind, trials_of
 from trainers.runs import RunFolder
+from trainers.sweeps.report import chosen_from
 from trainers.tracking import Run, connect
 
 EPISODES = 20
@@ -190,6 +192,34 @@ def test_trials_are_counted_in_the_study_itself(tmp_path: Path) -> None:
         trials_of(storage, None)
     with pytest.raises(ConfigError, match="no trial yet"):
         trials_of(storage, "empty")
+
+
+def test_trials_are_taken_from_what_the_settings_were_chosen_from(tmp_path: Path) -> None:
+    """As many as there are in a study that has gone on, or were in one that is gone."""
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=storage, study_name="one")
+    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=3)
+    chosen = chosen_from(study, storage)
+    assert chosen == ChosenFrom(study="one", storage=storage, trials=3)
+    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=2)
+    count, how = trials_behind(chosen)
+    assert count == 5 and "counted in study 'one'" in how
+    (tmp_path / "study.db").unlink()
+    count, how = trials_behind(chosen)
+    assert count == 3 and "as the settings say" in how
+    assert not (tmp_path / "study.db").exists()  # looking for it does not make it
+    secret = chosen_from(study, "postgresql+psycopg://me:secret@127.0.0.1/x")
+    assert "secret" not in secret.storage and "127.0.0.1" in secret.storage
+
+    artefact = export_strategic(tmp_path / "artefact", metrics={"ensemble/candidates": 4.0})
+    manifest = json.loads((artefact / MANIFEST_FILE).read_text())
+    manifest["config"]["chosen_from"] = chosen.model_dump()
+    (artefact / MANIFEST_FILE).write_text(json.dumps(manifest))
+    found = _evaluated(artefact, tmp_path / "report").found
+    assert found.better.trials == 6 and any("best of 4 candidates" in n for n in found.notes)
+    given = _evaluated(artefact, tmp_path / "given", trials=2).found
+    assert given.better.trials == 2
 
 
 @pytest.mark.slow

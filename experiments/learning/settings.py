@@ -1,0 +1,62 @@
+"""The study's settings, and the training that each layer and seed is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from configs.base import Config
+from configs.errors import RegistryError, nearest
+from configs.loading import load_config
+from configs.train import LayerTraining, load_train_config
+from experiments.trainings import UNBOUNDED_MINUTES
+
+_FILE = Path(__file__).parent / "learning.yaml"
+
+
+class LayerStudy(Config):
+    """One layer: overrides of its training, held-out episodes, seeds from 0."""
+
+    overrides: tuple[str, ...] = ()
+    episodes: PositiveInt
+    seeds: PositiveInt
+
+
+class LearningConfig(Config):
+    """The study. evaluation_seed: of the episodes, which no training plays."""
+
+    layers: Mapping[str, LayerStudy]
+    evaluation_seed: NonNegativeInt = Field(0, le=1_000_000)
+
+
+def learning() -> LearningConfig:
+    """The study's own file."""
+    return load_config(LearningConfig, _FILE)
+
+
+def layers_named(name: str, study: LearningConfig, everything: str) -> tuple[str, ...]:
+    """The layers that a command asks for.
+
+    Raises:
+        RegistryError: there is none of that name.
+    """
+    if name == everything:
+        return tuple(study.layers)
+    if name not in study.layers:
+        raise RegistryError(f"layer '{name}': {nearest(name, [*study.layers, everything])}")
+    return (name,)
+
+
+def training(study: LearningConfig, layer: str, seed: int) -> LayerTraining:
+    """One training: the layer's own settings with the study's."""
+    told = study.layers[layer]
+    overrides = [
+        f"mappo.stop.minutes={UNBOUNDED_MINUTES}",
+        *told.overrides,
+        f"evaluation.min_parents={told.episodes}",
+        f"evaluation.max_parents={told.episodes}",
+        f"evaluation.seed={study.evaluation_seed}",
+    ]
+    return load_train_config(layer, (), (), overrides, seed)

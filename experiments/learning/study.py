@@ -1,0 +1,141 @@
+"""One full training of the study, judged on held-out episodes; and the baselines on the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.execution import ExecutionConfig
+from configs.train import LayerTraining
+from experiments import studies
+from experiments.learning.proposals import Judged
+from experiments.learning.settings import LearningConfig, training
+from experiments.trainings import check_kept, trained
+from trainers.evaluate import Actor, Match
+from trainers.layers import LAYERS
+from trainers.session import torch_threads
+from trainers.torch_actor import TorchActor
+from trainers.volume_baselines import volume_baselines
+
+_POLICY = "policy"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What somebody came to on the study's episodes.
+
+    Attributes:
+        metrics: by name, of every episode.
+        clusters: of every episode, equal where chance was shared.
+        violations: share of proposals that the rules would not let pass; None of other layers.
+    """
+
+    metrics: dict[str, list[float]]
+    clusters: list[int]
+    violations: float | None = None
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One training: its seed, what it took, what it came to, its settings."""
+
+    layer: str
+    seed: int
+    env_steps: int
+    minutes: float
+    played: Played
+    config: dict[str, Any]
+    made: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:
+        """What `asdict` gave."""
+        return cls(**{**data, "played": Played(**data["played"])})
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """All baselines of a layer by name, on the same episodes."""
+
+    layer: str
+    played: dict[str, Played]
+    config: dict[str, Any]
+    made: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Baselines:
+        """What `asdict` gave."""
+        played = {name: Played(**each) for name, each in data["played"].items()}
+        return cls(**{**data, "played": played})
+
+
+def seed_result(study: LearningConfig, layer: str, seed: int, path: Path) -> SeedResult:
+    """The result of one training: as it is kept in `path`, or trained for, from where it stopped.
+
+    Raises:
+        TrainingError: `path` holds a training by other settings, or training failed.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
+    """
+    config = training(study, layer, seed)
+    kept = studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
+    if kept is not None:
+        check_kept(config, kept.config, path)
+        return kept
+    result = trained(config, f"{layer}, seed {seed}", path)
+    actor: Actor = TorchActor(result.policy)
+    judged = None
+    if isinstance(config.env, ExecutionConfig):
+        actor = judged = Judged(actor, config.env)
+    (played,) = _played(config, {_POLICY: actor}).values()
+    found = SeedResult(
+        layer=layer,
+        seed=seed,
+        env_steps=result.env_steps,
+        minutes=result.minutes,
+        played=Played(played.metrics, played.clusters, judged.share if judged else None),
+        config=config.model_dump(mode="json"),
+        made=studies.made(),
+    )
+    studies.keep(path, asdict(found))
+    return found
+
+
+def baselines(study: LearningConfig, layer: str, path: Path) -> Baselines:
+    """Every baseline on the study's episodes, as kept in `path` or played.
+
+    Raises:
+        TrainingError: `path` holds those of other settings.
+    """
+    config = training(study, layer, 0)
+    kept = studies.kept(path, Baselines.from_dict, f"remove {path} to play them anew")
+    if kept is not None:
+        check_kept(config, kept.config, path)
+        return kept
+    actors: dict[str, Actor] = dict(LAYERS[layer].baselines(config.env, config.evaluation))
+    if isinstance(config.env, ExecutionConfig):
+        actors |= volume_baselines(config.env, config.evaluation.passive_slice_steps)
+    found = Baselines(
+        layer, _played(config, actors), config.model_dump(mode="json"), studies.made()
+    )
+    studies.keep(path, asdict(found))
+    return found
+
+
+def _played(config: LayerTraining, actors: Mapping[str, Actor]) -> dict[str, Played]:
+    """Everybody on the study's episodes, by their modes."""
+    layer, told = LAYERS[config.layer], config.evaluation
+
+    def make(count: int) -> Any:
+        return layer.judging_env(count, told.seed, config.env)
+
+    match = Match(make, actors, told, layer.objective)
+    with torch_threads(config.mappo.torch_threads):
+        while match.parents < told.min_parents:
+            match.play_batch()
+    clusters = match.clusters.tolist()
+    return {
+        name: Played({m: match.metric(name, m).tolist() for m in match.env.metric_names}, clusters)
+        for name in actors
+    }

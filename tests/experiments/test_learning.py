@@ -1,0 +1,172 @@
+"""The learning study: seeds and paths redrawn together, proposals judged before they are mended."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.errors import RegistryError, TrainingError
+from configs.evaluation import EvaluationConfig
+from configs.execution import ExecutionConfig
+from configs.risk import LimitConfig, RiskConfig
+from envs.execution import BatchedExecution
+from experiments.learning import __main__ as command
+from experiments.learning.proposals import Judged
+from experiments.learning.results import LayerResult, crossed_draws, table, write
+from experiments.learning.settings import LayerStudy, layers_named, learning, training
+from experiments.learning.study import Baselines, Played, SeedResult, seed_result
+from experiments.studies import RESULT_FILE
+from trainers.baselines import execution_baselines
+from trainers.evaluate import Match
+from trainers.objective import SHORTFALL
+
+STUDY = learning()
+EPISODES = 400
+
+
+def played(values: Any, **more: Any) -> Played:
+    metrics = {"shortfall_bp": list(values), "filled_before_cross": [1.0] * len(values)}
+    metrics["slippage_bp"] = list(np.asarray(values) / 2.0)
+    return Played(metrics | more, np.repeat(np.arange(len(values) // 2), 2).tolist(), 0.01)
+
+
+def result(gains: Any, noise: float = 1.0) -> LayerResult:
+    """Policies of as many seeds, each cheaper than TWAP by its gain on the mean."""
+    rng = np.random.default_rng(0)
+    path = rng.normal(3.0, 5.0, EPISODES)
+    twap, other = played(path), played(path + 0.5)
+    trainings = tuple(
+        SeedResult(
+            "execution", seed, 10, 0.1, played(path - gain + rng.normal(0, noise, EPISODES)), {}, {}
+        )
+        for seed, gain in enumerate(gains)
+    )
+    return LayerResult(
+        "execution", trainings, Baselines("execution", {"vwap": other, "twap": twap}, {}, {})
+    )
+
+
+def test_the_best_baseline_is_the_one_that_is_compared_with_first() -> None:
+    found = result(np.full(8, 0.4))
+    assert found.best == "twap"
+    best, worse = found.differences
+    assert (best.baseline, worse.baseline) == ("twap", "vwap")
+    assert best.mean == pytest.approx(-0.4, abs=0.1)
+    assert worse.mean == pytest.approx(best.mean - 0.5)
+    assert best.low is not None and best.high is not None
+    assert best.low < best.mean < best.high < 0.0
+    assert best.probability == 1.0
+    assert best.seeds_better == 8
+    figures = found.figures()
+    assert figures["violations"] == pytest.approx(0.01)
+    assert figures["slippage_of_aggressive_twap"] < 1.0
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    alike, apart = result(np.full(8, 0.4)), result(np.linspace(-1.6, 2.4, 8))
+    narrow, wide = alike.differences[0], apart.differences[0]
+    assert wide.mean == pytest.approx(narrow.mean, abs=0.05)
+    assert wide.high - wide.low > 4.0 * (narrow.high - narrow.low)  # type: ignore[operator]
+    assert wide.high > 0.0  # type: ignore[operator]
+    assert 0.5 < wide.probability < 1.0  # type: ignore[operator]
+    (single,) = result([0.4]).differences[:1]
+    assert (single.low, single.probability) == (None, None)
+
+
+def test_redrawing_is_of_seeds_and_clusters_by_hand() -> None:
+    """The variance of a crossed mean, from its rows' and its columns' own."""
+    rng = np.random.default_rng(3)
+    rows, columns = rng.normal(0.0, 1.0, (12, 1)), rng.normal(0.0, 2.0, (1, 60))
+    values = np.repeat(rows + columns, 2, axis=1)
+    draws = crossed_draws(values, np.repeat(np.arange(60), 2))
+    assert draws.mean() == pytest.approx(values.mean(), abs=0.05)
+    assert draws.var() == pytest.approx(rows.var() / 12 + columns.var() / 60, rel=0.1)
+
+
+def judged(rules: RiskConfig | None, episodes: int = 4) -> Judged:
+    config = ExecutionConfig()
+    actor = Judged(execution_baselines(config, 12)["twap"], config, rules)
+    told = EvaluationConfig(min_parents=episodes, max_parents=episodes, batch_size=episodes)
+    match = Match(
+        lambda num: BatchedExecution(config, num, split="test"), {"twap": actor}, told, SHORTFALL
+    )
+    match.play_batch()
+    return actor
+
+
+def test_twap_proposes_nothing_that_the_rules_would_not_let_pass() -> None:
+    found = judged(None)
+    proposals, violations = found.counts
+    horizon = ExecutionConfig().parent.horizon_steps
+    assert 2 * horizon < proposals <= 4 * horizon
+    assert violations == 0
+    assert found.share == 0.0
+
+
+def test_what_the_rules_would_cut_is_a_violation_though_nothing_is_mended() -> None:
+    free = judged(None)
+    bound = judged(RiskConfig(limits=LimitConfig(order_units=1)))
+    assert bound.counts[0] == free.counts[0]  # the same episodes, played alike
+    assert bound.share > 0.9
+
+
+def test_what_is_written_holds_means_and_no_episodes(tmp_path: Path) -> None:
+    found = result(np.full(3, 0.4))
+    data = json.loads(write(found, tmp_path / "new").read_text())
+    assert data["episodes"] == EPISODES
+    assert data["clusters"] == EPISODES // 2
+    assert "played" not in data["trainings"][0]
+    assert data["differences"][0]["baseline"] == "twap"
+    assert table(found).row_count == 2
+
+
+def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> None:
+    kept = vars(result([0.4]).trainings[0]) | {"config": {"seed": 5}}
+    kept["played"] = vars(kept["played"])
+    (tmp_path / RESULT_FILE).write_text(json.dumps(kept))
+    with pytest.raises(TrainingError, match="other settings"):
+        seed_result(STUDY, "execution", 0, tmp_path)
+    with pytest.raises(RegistryError, match="strategic"):
+        layers_named("strategc", STUDY, "all")
+    assert command.main(["strategc"]) == 2
+    assert "strategc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layer", STUDY.layers)
+def test_seeds_train_apart_and_are_judged_alike(layer: str) -> None:
+    first, second = (training(STUDY, layer, seed) for seed in (0, 1))
+    assert first.mappo.seed != second.mappo.seed
+    assert first.evaluation == second.evaluation
+    assert first.evaluation.min_parents == STUDY.layers[layer].episodes
+
+
+@pytest.mark.slow
+def test_the_study_trains_plays_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = (
+        "mappo.stop.env_steps=400",
+        "mappo.num_envs=8",
+        "mappo.rollout_length=25",
+        "mappo.runners=0",
+        "evaluation.batch_size=4",
+    )
+    layer = LayerStudy(overrides=quick, episodes=8, seeds=2)
+    small = STUDY.model_copy(update={"layers": {"execution": layer}})
+    monkeypatch.setattr(command, "learning", lambda: small)
+    given = Namespace(layer="all", seeds=None, output=str(tmp_path))
+    (found,) = command.run(given)
+    assert [one.seed for one in found.trainings] == [0, 1]
+    assert len(found.baselines.played) == 8  # four, each in both forms
+    assert all(len(one.played.clusters) == 8 for one in found.trainings)
+    assert all(0.0 <= (one.played.violations or 0.0) <= 1.0 for one in found.trainings)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(RESULT_FILE)}
+    assert len(times) == 3
+    (again,) = command.run(given)
+    assert again == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(RESULT_FILE)} == times

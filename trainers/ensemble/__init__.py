@@ -1,0 +1,1 @@
+"""Ensembles of trained policies: chosen on the validation split, exported as any artefact."""
