@@ -57,7 +57,7 @@ class Section:
 
 def _learning(data: Data) -> Iterator[Row]:
     unit, trainings = data["objective"]["unit"], data["trainings"]
-    lower, commit = _lower(data["layer"]), _commits(trainings)
+    lower, commit = data["objective"]["lower_is_better"], _commits(trainings)
     count = str(len(trainings))
     for place, told in enumerate(data["differences"]):
         best = "the best, " if place == 0 else ""
@@ -72,22 +72,9 @@ def _learning(data: Data) -> Iterator[Row]:
             f"{told['seeds_better']} of {count} better",
             commit,
         )
-    wanted = {
-        "filled_before_cross": ">= 0.98",
-        "slippage_bp": "< 10",
-        "slippage_of_aggressive_twap": "<= 0.5",
-        "violations": "< 0.05",
-    }
-    for name, value in data["figures"].items():
-        if name in wanted:
-            told = name.replace("_", " ")
-            yield Row(f"{data['layer']}, {told}", f"{value:.4g}", "", wanted[name], count, commit)
-
-
-def _lower(layer: str) -> bool:
-    from trainers.layers import LAYERS
-
-    return LAYERS[layer].objective.lower_is_better
+    for name, wanted in data["wanted"].items():
+        told, value = name.replace("_", " "), data["figures"][name]
+        yield Row(f"{data['layer']}, {told}", f"{value:.4g}", "", wanted, count, commit)
 
 
 def _ablation(data: Data) -> Iterator[Row]:

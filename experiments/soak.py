@@ -71,14 +71,14 @@ class Faults:
         self._left: Counter[str] = Counter()
         self._kind: dict[str, str] = {}
 
-    def now(self, place: str, chance: float, *kinds: str) -> str | None:
+    def now(self, place: str, chance: float, *kinds: str, longest: int = _LONGEST) -> str | None:
         """The fault at a place, or None: one that goes on, or one that begins."""
         if self._left[place] > 0:
             self._left[place] -= 1
             return self._kind[place]
         if self._rng.random() >= chance:
             return None
-        self._left[place] = int(self._rng.integers(0, _LONGEST))
+        self._left[place] = int(self._rng.integers(0, longest))
         kind = self._kind[place] = str(self._rng.choice(kinds))
         self.counts[f"{place}: {kind}"] += 1
         return kind
@@ -174,16 +174,16 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
     found_engine.append(engine)
     session = FaultySession(engine, bars, seed)
     session.faults = faults
-    faulty: list[LayerModel[Any]] = []
+    faulty: dict[str, LayerModel[Any]] = {}
     taken = 0
     while taken < steps and session.bar + 1 < len(bars):
-        for model in active.active.values():
-            if model not in faulty:
-                faulty.append(model)
+        for layer, model in active.active.items():
+            if faulty.get(layer) is not model:
+                faulty[layer] = model
                 _make_faulty(model, faults, clock)
         taken += session.play_bar(steps - taken)
         _check(session, found)
-        if faults.now("artefact", _PER_CHANGE, "changed"):
+        if session.trades and faults.now("artefact", _PER_CHANGE, "changed", longest=1):
             layer = list(LAYERS)[faults.pick(len(LAYERS))]
             active.stage(layer, models / layer)
     found_engine.clear()

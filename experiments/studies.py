@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from configs.errors import EXIT_CODE, GrandmodelError, TrainingError
+from configs.errors import EXIT_CODE, GrandmodelError, RegistryError, TrainingError, nearest
 from experiments.bench.report import machine
 from trainers.provenance import commit, versions
 from trainers.report import replace
@@ -22,6 +22,11 @@ Result = TypeVar("Result")
 
 class Report(Protocol):
     """All results of one of a study's parts."""
+
+    @property
+    def part(self) -> str:
+        """Its name."""
+        ...
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as JSON holds it."""
@@ -64,6 +69,38 @@ def kept(path: Path, read: Callable[[dict[str, Any]], Result], remedy: str) -> R
         ) from error
 
 
+def named(name: str, parts: Sequence[str], everything: str, what: str) -> tuple[str, ...]:
+    """The parts that a command asks for: all of them by the word `everything`.
+
+    Raises:
+        RegistryError: there is none of that name; `what` says what a part is.
+    """
+    if name == everything:
+        return tuple(parts)
+    if name not in parts:
+        known = [*parts, everything]
+        hint = nearest(name, known)
+        meant = f"; {hint}" if hint.startswith("did") else ""
+        raise RegistryError(f"unknown {what} '{name}': expected one of {', '.join(known)}{meant}")
+    return (name,)
+
+
+def part_file(folder: Path, part: str) -> Path:
+    """Where the results of a part lie in `folder`."""
+    return folder / f"{part}.json"
+
+
+def write_parts(results: Sequence[Report], folder: Path) -> list[Path]:
+    """Write a file for each part, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for found in results:
+        path = part_file(folder, found.part)
+        replace(path, (json.dumps(found.as_dict(), separators=(",", ":")) + "\n").encode())
+        written.append(path)
+    return written
+
+
 def parser(
     command: str, doc: str | None, part: str, parts: Sequence[str], everything: str
 ) -> argparse.ArgumentParser:
@@ -104,18 +141,18 @@ def positive(text: str) -> int:
 
 def conclude(
     given: argparse.Namespace,
-    run: Callable[[argparse.Namespace], Sequence[Report]],
-    write: Callable[[Sequence[Any], Path], object],
+    run: Callable[[argparse.Namespace], Sequence[Any]],
     published: Path,
     show: Callable[[Sequence[Any]], None],
+    write: Callable[[Sequence[Any], Path], object] = write_parts,
 ) -> int:
     """Run a study, write its results and show them. Returns the exit code.
 
     Args:
-        run: the results.
-        write: writes them to a folder.
+        run: the results, a `Report` of each part.
         published: the folder that is kept with the code.
         show: prints them for people.
+        write: writes them to a folder.
     """
     try:
         results = run(given)

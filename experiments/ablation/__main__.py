@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import studies
-from experiments.ablation.results import LayerResult, table, write
-from experiments.ablation.settings import SEEDS, ablation, layers_named
+from experiments.ablation.results import LayerResult, table
+from experiments.ablation.settings import SEEDS, ablation
 from experiments.ablation.study import seed_result
 
 ALL = "all"
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
     study = ablation()
-    layers = layers_named(given.layer, study, ALL)
+    layers = studies.named(given.layer, tuple(study.layers), ALL, "layer")
     return [
         LayerResult(
             layer,
@@ -59,19 +59,13 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
-def _write(results: Sequence[LayerResult], folder: Path) -> None:
-    for found in results:
-        write(found, folder)
-
-
 def _show(results: Sequence[LayerResult]) -> None:
-    for found in results:
-        Console().print(table(found))
+    Console().print(*(table(found) for found in results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    return studies.conclude(parser().parse_args(arguments), run, _write, PUBLISHED, _show)
+    return studies.conclude(parser().parse_args(arguments), run, PUBLISHED, _show)
 
 
 if __name__ == "__main__":

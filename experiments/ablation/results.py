@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from scipy import stats
 from experiments.ablation.settings import PLAIN
 from experiments.ablation.study import SeedResult
 from trainers.layers import LAYERS
-from trainers.report import replace
 
 CONFIDENCE = 0.95
 
@@ -44,6 +41,11 @@ class LayerResult:
 
     layer: str
     trainings: tuple[SeedResult, ...]
+
+    @property
+    def part(self) -> str:
+        """See `experiments.studies.Report`."""
+        return self.layer
 
     def of(self, arm: str) -> dict[int, SeedResult]:
         """The arm's trainings by seed."""
@@ -92,14 +94,6 @@ class LayerResult:
             "effects": [asdict(effect) for effect in self.effects],
             "trainings": trainings,
         }
-
-
-def write(found: LayerResult, folder: Path) -> Path:
-    """Write a layer's results, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{found.layer}.json"
-    replace(path, (json.dumps(found.as_dict(), separators=(",", ":")) + "\n").encode())
-    return path
 
 
 def table(found: LayerResult) -> Table:

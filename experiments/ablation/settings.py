@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from configs.base import Config
-from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.train import LayerTraining, load_train_config
 from experiments.trainings import UNBOUNDED_MINUTES
@@ -36,20 +35,6 @@ class AblationConfig(Config):
 def ablation() -> AblationConfig:
     """The study's own file."""
     return load_config(AblationConfig, _FILE)
-
-
-def layers_named(name: str, study: AblationConfig, everything: str) -> tuple[str, ...]:
-    """The layers that a command asks for.
-
-    Raises:
-        RegistryError: there is none of that name.
-    """
-    if name == everything:
-        return tuple(study.layers)
-    if name not in study.layers:
-        known = [*study.layers, everything]
-        raise RegistryError(f"layer '{name}': {nearest(name, known)}")
-    return (name,)
 
 
 def training(study: AblationConfig, layer: str, arm: str, seed: int) -> LayerTraining:

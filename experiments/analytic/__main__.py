@@ -20,8 +20,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import studies
-from experiments.analytic.results import TaskResult, table, verdicts, write
-from experiments.analytic.settings import ALL, SEEDS, TASKS, settings, tasks_named
+from experiments.analytic.results import TaskResult, table, verdicts
+from experiments.analytic.settings import ALL, SEEDS, TASKS, settings
 from experiments.analytic.study import kept_result, seed_result
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "analytic"
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> list[TaskResult]:
         GrandmodelError: whatever stops a training.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    tasks = tasks_named(given.task)
+    tasks = studies.named(given.task, TASKS, ALL, "task")
     wanted = range(given.seeds) if given.only is None else (given.only,)
     for task in tasks:
         for seed in wanted:
@@ -66,11 +66,6 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
-def _write(results: Sequence[TaskResult], folder: Path) -> None:
-    for found in results:
-        write(found, folder)
-
-
 def _show(results: Sequence[TaskResult]) -> None:
     Console().print(table(results))
     print(*verdicts(results), sep="\n")
@@ -78,7 +73,7 @@ def _show(results: Sequence[TaskResult]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    return studies.conclude(parser().parse_args(arguments), run, _write, PUBLISHED, _show)
+    return studies.conclude(parser().parse_args(arguments), run, PUBLISHED, _show)
 
 
 if __name__ == "__main__":

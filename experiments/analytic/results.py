@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -15,7 +13,6 @@ from rich.table import Table
 from experiments.analytic.playing import Share
 from experiments.analytic.settings import TARGETS, Target
 from experiments.analytic.study import SeedResult
-from trainers.report import replace
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,11 @@ class TaskResult:
 
     task: str
     seeds: tuple[SeedResult, ...]
+
+    @property
+    def part(self) -> str:
+        """See `experiments.studies.Report`."""
+        return self.task
 
     @property
     def target(self) -> Target:
@@ -55,13 +57,6 @@ class TaskResult:
             "met": self.met,
             "seeds": [asdict(result) for result in self.seeds],
         }
-
-
-def write(found: TaskResult, folder: Path) -> Path:
-    """Write a task's results, atomically."""
-    path = folder / f"{found.task}.json"
-    replace(path, (json.dumps(found.as_dict(), separators=(",", ":")) + "\n").encode())
-    return path
 
 
 def table(results: Sequence[TaskResult]) -> Table:

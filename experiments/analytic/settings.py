@@ -10,7 +10,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from configs.analytic import AnalyticConfig
 from configs.base import Config
-from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.mappo import MappoConfig
 from configs.strategic import StrategicConfig
@@ -101,22 +100,6 @@ TARGETS = {
     "strategic_oracle": Target("share", 0.80, "share of the optimum given the same feature"),
     "strategic_random_walk": Target("turnover", 0.01, "turnover a bar, share of the limit"),
 }
-
-
-def tasks_named(name: str) -> tuple[str, ...]:
-    """The tasks that `name` stands for.
-
-    Raises:
-        RegistryError: there is none of that name.
-    """
-    if name == ALL:
-        return TASKS
-    if name not in TASKS:
-        known = (*TASKS, ALL)
-        hint = nearest(name, known)
-        meant = f"; {hint}" if hint.startswith("did") else ""
-        raise RegistryError(f"unknown task '{name}': expected one of {', '.join(known)}{meant}")
-    return (name,)
 
 
 def settings(task: str, seed: int, frames: int | None = None, episodes: int | None = None) -> Study:

@@ -28,9 +28,9 @@ def run(given: argparse.Namespace) -> list[study.Counted]:
     """The results of the worlds asked for.
 
     Raises:
-        ConfigError: no such world.
+        RegistryError: no such world.
     """
-    names = tuple(study.WORLDS) if given.world == ALL else (given.world,)
+    names = studies.named(given.world, tuple(study.WORLDS), ALL, "world")
     size = study.Size(given.panels, given.candidates, given.years, given.planted, given.seed)
     return [study.counted(name, size) for name in names]
 
@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = studies.conclude(
         parser().parse_args(arguments),
         counted,
-        write,
         PUBLISHED,
         lambda results: Console(width=130).print(table(results)),
+        write,
     )
     return code or (0 if all(met) else 1)
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import ConfigError, nearest
 from experiments.bench.report import Figure
 from trainers.evaluation import significance
 from trainers.evaluation.metrics import DAYS_A_YEAR, sharpe
@@ -166,10 +165,8 @@ def counted(name: str, size: Size) -> Counted:
     trials and of all, and the verdict without counting trends.
 
     Raises:
-        ConfigError: no such world.
+        KeyError: no such world.
     """
-    if name not in WORLDS:
-        raise ConfigError(f"no world '{name}' to draw panels of; {nearest(name, WORLDS)}")
     world = WORLDS[name]
     told: list[dict[str, Floats]] = []
     for start in range(0, size.panels, _AT_ONCE):

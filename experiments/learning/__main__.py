@@ -4,8 +4,9 @@
 
 Trains a layer's own settings for every seed, a folder each under OUTPUT, and plays all on the
 same held-out episodes as every baseline. Finished trainings are kept, stopped ones gone on with:
-the same command again, until all is done. `--seeds` below what is done already gives the result
-so far. The best baseline is chosen on the episodes that it is compared on, in its favour.
+the same command again, until all is done. `--only SEED` trains one, such as beside another process
+that trains the next; the result is of those that are done. The best baseline is chosen on the
+episodes that it is compared on, in its favour.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import studies
-from experiments.learning.results import LayerResult, table, write
-from experiments.learning.settings import layers_named, learning
-from experiments.learning.study import baselines, seed_result
+from experiments.learning.results import LayerResult, table
+from experiments.learning.settings import learning
+from experiments.learning.study import baselines, kept_result, seed_result
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "learning"
@@ -35,37 +36,36 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
     """
     study = learning()
     found = []
-    for layer in layers_named(given.layer, study, ALL):
-        folder = Path(given.output) / layer
-        count = given.seeds or study.layers[layer].seeds
-        rules = baselines(study, layer, folder / "baselines")
-        trainings = (
-            seed_result(study, layer, seed, folder / f"seed-{seed}") for seed in range(count)
-        )
-        found.append(LayerResult(layer, tuple(trainings), rules))
+    for layer in studies.named(given.layer, tuple(study.layers), ALL, "layer"):
+        seeds = range(given.seeds or study.layers[layer].seeds)
+        for seed in seeds if given.only is None else (given.only,):
+            seed_result(study, layer, seed, _folder(given, layer, seed))
+        kept = (kept_result(study, layer, seed, _folder(given, layer, seed)) for seed in seeds)
+        if done := tuple(each for each in kept if each is not None):
+            rules = baselines(study, layer, Path(given.output) / layer / "baselines")
+            found.append(LayerResult(layer, done, rules))
     return found
+
+
+def _folder(given: argparse.Namespace, layer: str, seed: int) -> Path:
+    return Path(given.output) / layer / f"seed-{seed}"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     out = studies.parser("experiments.learning", __doc__, "layer", tuple(learning().layers), ALL)
     out.add_argument("--seeds", type=studies.positive, help="0 to this less one")
+    out.add_argument("--only", type=int, help="train this seed alone, such as beside another")
     return out
 
 
-def _write(results: Sequence[LayerResult], folder: Path) -> None:
-    for found in results:
-        write(found, folder)
-
-
 def _show(results: Sequence[LayerResult]) -> None:
-    for found in results:
-        Console().print(table(found))
+    Console().print(*(table(found) for found in results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    return studies.conclude(parser().parse_args(arguments), run, _write, PUBLISHED, _show)
+    return studies.conclude(parser().parse_args(arguments), run, PUBLISHED, _show)
 
 
 if __name__ == "__main__":

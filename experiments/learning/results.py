@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,22 @@ from rich.table import Table
 
 from experiments.learning.study import Baselines, Played, SeedResult
 from trainers.layers import LAYERS
-from trainers.report import replace
 
 CONFIDENCE = 0.95
 SAMPLES = 4_000  # of the bootstrap
 _SEED = 0
 _AGGRESSIVE = "twap"
 _FILLED, _SLIPPAGE = "filled_before_cross", "slippage_bp"
+
+# What execution is held to besides being better than every baseline, as figures' bounds.
+WANTED: Mapping[str, str] = MappingProxyType(
+    {
+        _FILLED: ">= 0.98",
+        _SLIPPAGE: "< 10",
+        "slippage_of_aggressive_twap": "<= 0.5",
+        "violations": "< 0.05",
+    }
+)
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +60,11 @@ class LayerResult:
     layer: str
     trainings: tuple[SeedResult, ...]
     baselines: Baselines
+
+    @property
+    def part(self) -> str:
+        """See `experiments.studies.Report`."""
+        return self.layer
 
     @property
     def metric(self) -> str:
@@ -129,11 +143,16 @@ class LayerResult:
         played = self.baselines.played
         return {
             "layer": self.layer,
-            "objective": {"name": objective.metric, "unit": objective.unit},
+            "objective": {
+                "name": objective.metric,
+                "unit": objective.unit,
+                "lower_is_better": objective.lower_is_better,
+            },
             "episodes": len(played[self.best].clusters),
             "clusters": len(set(played[self.best].clusters)),
             "differences": [asdict(found) for found in self.differences],
             "figures": self.figures(),
+            "wanted": {name: WANTED[name] for name in self.figures() if name in WANTED},
             "baselines": {name: mean(found, self.metric) for name, found in played.items()},
             "trainings": trainings,
         }
@@ -157,14 +176,6 @@ def crossed_draws(values: Floats, clusters: NDArray[np.int64]) -> Floats:
         np.einsum("ds,sc,dc->d", seeds.astype(np.float64), sums, drawn, optimize=True)
         / (len(values) * (drawn @ sizes))
     )
-
-
-def write(found: LayerResult, folder: Path) -> Path:
-    """Write a layer's results, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{found.layer}.json"
-    replace(path, (json.dumps(found.as_dict(), separators=(",", ":")) + "\n").encode())
-    return path
 
 
 def table(found: LayerResult) -> Table:

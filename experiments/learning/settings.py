@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from configs.base import Config
-from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.train import LayerTraining, load_train_config
 from experiments.trainings import UNBOUNDED_MINUTES
@@ -34,19 +33,6 @@ class LearningConfig(Config):
 def learning() -> LearningConfig:
     """The study's own file."""
     return load_config(LearningConfig, _FILE)
-
-
-def layers_named(name: str, study: LearningConfig, everything: str) -> tuple[str, ...]:
-    """The layers that a command asks for.
-
-    Raises:
-        RegistryError: there is none of that name.
-    """
-    if name == everything:
-        return tuple(study.layers)
-    if name not in study.layers:
-        raise RegistryError(f"layer '{name}': {nearest(name, [*study.layers, everything])}")
-    return (name,)
 
 
 def training(study: LearningConfig, layer: str, seed: int) -> LayerTraining:

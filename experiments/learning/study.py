@@ -78,11 +78,9 @@ def seed_result(study: LearningConfig, layer: str, seed: int, path: Path) -> See
         TrainingError: `path` holds a training by other settings, or training failed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    config = training(study, layer, seed)
-    kept = studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
-    if kept is not None:
-        check_kept(config, kept.config, path)
+    if (kept := kept_result(study, layer, seed, path)) is not None:
         return kept
+    config = training(study, layer, seed)
     result = trained(config, f"{layer}, seed {seed}", path)
     actor: Actor = TorchActor(result.policy)
     judged = None
@@ -100,6 +98,18 @@ def seed_result(study: LearningConfig, layer: str, seed: int, path: Path) -> See
     )
     studies.keep(path, asdict(found))
     return found
+
+
+def kept_result(study: LearningConfig, layer: str, seed: int, path: Path) -> SeedResult | None:
+    """The result of a finished training; None where there is none.
+
+    Raises:
+        TrainingError: `path` holds a training by other settings.
+    """
+    kept = studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
+    if kept is not None:
+        check_kept(training(study, layer, seed), kept.config, path)
+    return kept
 
 
 def baselines(study: LearningConfig, layer: str, path: Path) -> Baselines:

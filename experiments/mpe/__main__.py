@@ -17,8 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import studies
-from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, verdicts, write
-from experiments.mpe.settings import ALL, SEEDS, TASKS, settings, tasks_named
+from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, verdicts
+from experiments.mpe.settings import ALL, SEEDS, TASKS, settings
 from experiments.mpe.study import kept_result, seed_result
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "mpe"
@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> list[TaskResult]:
         GrandmodelError: whatever stops a training.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    tasks = tasks_named(given.task)
+    tasks = studies.named(given.task, TASKS, ALL, "task")
     wanted = range(given.seeds) if given.only is None else (given.only,)
     for seed in wanted:
         for task in tasks:
@@ -53,7 +53,7 @@ def _finished(given: argparse.Namespace, task: str) -> TaskResult | None:
 
 def keep(results: Sequence[TaskResult], folder: Path) -> list[Path]:
     """Write the tasks' files, and the plot of all tasks whose files are in `folder`."""
-    written = [write(found, folder) for found in results]
+    written = studies.write_parts(results, folder)
     there = {task: found for task in TASKS if (found := read(folder, task)) is not None}
     return [*written, plot(there, folder / PLOT_FILE)]
 
@@ -76,7 +76,7 @@ def _show(results: Sequence[TaskResult]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study. Returns the exit code."""
-    return studies.conclude(parser().parse_args(arguments), run, keep, PUBLISHED, _show)
+    return studies.conclude(parser().parse_args(arguments), run, PUBLISHED, _show, keep)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from rich.table import Table
 from configs.errors import DataError
 from experiments.mpe.settings import TARGETS
 from experiments.mpe.study import SeedResult
-from trainers.report import replace, save_figure
+from experiments.studies import part_file
+from trainers.report import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,11 @@ class TaskResult:
         known = [ratio for ratio in ratios if ratio is not None]
         return fmean(known) if known else None
 
+    @property
+    def part(self) -> str:
+        """See `experiments.studies.Report`."""
+        return self.task
+
     def judged(self) -> dict[str, bool]:
         """Whether each thing that the task must show is shown; empty where it has no target."""
         target = TARGETS.get(self.task)
@@ -79,25 +85,13 @@ class TaskResult:
         }
 
 
-def task_file(folder: Path, task: str) -> Path:
-    """Where a task's results lie in `folder`."""
-    return folder / f"{task}.json"
-
-
-def write(found: TaskResult, folder: Path) -> Path:
-    """Write a task's results, atomically."""
-    path = task_file(folder, found.task)
-    replace(path, (json.dumps(found.as_dict(), separators=(",", ":")) + "\n").encode())
-    return path
-
-
 def read(folder: Path, task: str) -> TaskResult | None:
-    """What `write` wrote; None where there is nothing.
+    """What `studies.write_parts` wrote; None where there is nothing.
 
     Raises:
         DataError: the file cannot be read.
     """
-    path = task_file(folder, task)
+    path = part_file(folder, task)
     if not path.is_file():
         return None
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import RegistryError, nearest
 from configs.loading import load_config
 from configs.team import TeamConfig
 
@@ -33,22 +32,6 @@ class Target:
 # The return: the single-file MAPPO's -9.83 and its spread over seeds, .26, and some. The
 # pace: 2,400 frames a CPU second where raw mpe2 gives 3,200.
 TARGETS = {SPREAD: Target(greedy=-10.2, pace=0.75)}
-
-
-def tasks_named(name: str) -> tuple[str, ...]:
-    """The tasks that `name` stands for.
-
-    Raises:
-        RegistryError: there is none of that name.
-    """
-    if name == ALL:
-        return TASKS
-    if name not in TASKS:
-        known = (*TASKS, ALL)
-        hint = nearest(name, known)
-        meant = f"; {hint}" if hint.startswith("did") else ""
-        raise RegistryError(f"unknown task '{name}': expected one of {', '.join(known)}{meant}")
-    return (name,)
 
 
 def settings(

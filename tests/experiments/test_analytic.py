@@ -24,10 +24,10 @@ from experiments.analytic.settings import (
     JudgingConfig,
     StudyConfig,
     settings,
-    tasks_named,
 )
 from experiments.analytic.steady import steady
 from experiments.analytic.study import Judge, SeedResult, solution_of
+from experiments.studies import named
 
 TINY = JudgingConfig(episodes=256, bootstrap_samples=100)
 
@@ -61,9 +61,10 @@ def test_the_issues_markets_are_those_of_the_study() -> None:
 
 
 def test_tasks_are_named() -> None:
-    assert tasks_named("all") == TASKS and tasks_named("ar1") == ("ar1",)
-    with pytest.raises(RegistryError, match="did you mean 'regime'"):
-        tasks_named("regimes")
+    assert named("all", TASKS, "all", "task") == TASKS
+    assert named("ar1", TASKS, "all", "task") == ("ar1",)
+    with pytest.raises(RegistryError, match=r"unknown task 'regimes'.* did you mean 'regime'"):
+        named("regimes", TASKS, "all", "task")
 
 
 @pytest.mark.parametrize("task", ["ar1", "regime", "almgren_chriss", "oracle"])

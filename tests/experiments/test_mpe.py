@@ -15,9 +15,9 @@ from configs.errors import EXIT_CODE, RegistryError
 from experiments.mpe import __main__ as command
 from experiments.mpe.pace import Pace, PaceMeter, RawEnvironment
 from experiments.mpe.results import PLOT_FILE, TaskResult, read, table, verdicts
-from experiments.mpe.settings import TASKS, settings, tasks_named
+from experiments.mpe.settings import TASKS, settings
 from experiments.mpe.study import SeedResult
-from experiments.studies import INTERRUPTED
+from experiments.studies import INTERRUPTED, named
 from trainers.mappo.config import MAPPOConfig
 from trainers.progress import TrainingProgress
 from trainers.train import IterationReport
@@ -60,9 +60,9 @@ def test_spread_is_the_one_of_the_target() -> None:
 
 
 def test_an_unknown_task_lists_those_there_are() -> None:
-    assert tasks_named("all") == TASKS
+    assert named("all", TASKS, "all", "task") == TASKS
     with pytest.raises(RegistryError, match=r"'spred'.*spread, reference.*did you mean 'spread'"):
-        tasks_named("spred")
+        named("spred", TASKS, "all", "task")
 
 
 def test_the_raw_environment_plays_whole_episodes() -> None:

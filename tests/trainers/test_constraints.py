@@ -270,7 +270,7 @@ def test_of_the_execution_layer_a_cost_is_what_its_episodes_leave_to_the_crossin
     sampler = Sampler(env, plan, 0, constraints=told)
     actors = build_update(plan, settings(*told), torch.device("cpu")).actors
     stats = sampler.sample(actors, 2 * LENGTH, True, (0.0,)).stats
-    assert stats.episodes == 2 * ENVS
+    assert stats.episodes >= 2 * ENVS  # what is filled ends early
     means = stats.episode_means()
     assert 0.0 < means["cost/unfilled"] < 1.0
     assert means["cost/unfilled"] == pytest.approx(1.0 - means["filled_before_cross"], rel=1e-9)
