@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from signals.execution import EXECUTION
 from signals.expected_return import RETURN_MAP_FILE, read_return_map
 from signals.layout import LayerLayout
 from signals.regime import RegimeModel
+from signals.said import tactical_given_strategic
 from signals.strategic import STRATEGIC
 from signals.superposition import DIRECTIONS
 from signals.tactical import TACTICAL
@@ -86,7 +87,10 @@ class LayerModel(Generic[C]):
     Attributes:
         row: float32 [row width], to be filled before `decide`.
         actions, probabilities: float32 [width], what `decide` leaves.
-        ask: runs the network once; to be replaced where faults are injected.
+        conditional: of a tactical artefact, whether `ask` also answers `row` with the layer above
+            certain of each direction (`signals.said.tactical_given_strategic`).
+        given: of a tactical artefact, float32 [3, row width] and [3, probabilities' width]:
+            those rows, and what they were answered.
         information: of a strategic artefact with dropout, mutual information of each agent's
             choice and the masks, nats; None otherwise.
         digest: SHA-256 of the network.
@@ -122,16 +126,17 @@ class LayerModel(Generic[C]):
         self.returns = None
         if RETURN_MAP_FILE in artefact.manifest.files:
             self.returns = read_return_map(Path(folder) / RETURN_MAP_FILE)
-        self._rows_of_three = None
+        self.conditional, self._beside = False, None
         if layer == TACTICAL.layer:
-            self._rows_of_three = self.policy.bound(POLICY, len(DIRECTIONS))
-            self.given(self._rows_of_three.inputs[ROWS])
+            self._beside = self.policy.bound(POLICY, 1 + len(DIRECTIONS))
+            rows, answers = self._beside.inputs[ROWS], self._beside.outputs[PROBABILITIES]
+            self.given = rows[1:], answers[1:]
+            self._beside.run()
         self._sampling: BoundGraph | None = None
-        self.ask: Callable[[], None] = self._ask
         self.decide()  # the first run allocates
 
     def decide(self) -> None:
-        """Ask, whatever stands in for it.
+        """Ask, or whatever stands in for `ask` where faults are injected.
 
         Raises:
             ArtefactError: the answer is not finite, or lies outside the layer's actions.
@@ -157,16 +162,6 @@ class LayerModel(Generic[C]):
                     f"{mine!r}; begin a new session for it"
                 )
 
-    def given(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of a tactical artefact, the probabilities of three rows, one for each direction above.
-
-        As `OnnxPolicy.decide` gives them, without its checks; overwritten by the next call.
-        """
-        assert self._rows_of_three is not None
-        self._rows_of_three.inputs[ROWS][:] = rows
-        self._rows_of_three.run()
-        return self._rows_of_three.outputs[PROBABILITIES]
-
     def prove_samples(self) -> None:
         """Make ready for `sample`.
 
@@ -190,9 +185,16 @@ class LayerModel(Generic[C]):
         self._sampling.run()
         return self._checked(self._sampling.outputs[SAMPLED_ACTIONS][0])
 
-    def _ask(self) -> None:
-        """Decide on `row`."""
-        self._run()
+    def ask(self) -> None:
+        """Run the network once on `row`."""
+        if self.conditional and self._beside is not None:
+            rows, answers = self._beside.inputs[ROWS], self._beside.outputs
+            rows[0], rows[1:] = self.row, tactical_given_strategic(self.row[None])
+            self._beside.run()
+            self.actions[:] = answers[ACTIONS][0]
+            self.probabilities[:] = answers[PROBABILITIES][0]
+        else:
+            self._run()
         self._checked(self.actions)
 
     def _checked(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,12 +21,12 @@ from signals.bars.streams import Bar
 from signals.expected_return import ReturnMap
 from signals.said import (
     SAID,
+    entangled,
     strategic_said,
-    strategic_tactical_entanglement,
     tactical_said,
 )
 from signals.superposition import BUY, DIRECTIONS, HOLD, SELL
-from signals.upstream import CONTEXT_WIDTH
+from signals.upstream import CONFIDENT, CONTEXT_WIDTH
 
 STRATEGIC, TACTICAL = "strategic", "tactical"
 _CONFIDENCE = SAID.index("confidence")
@@ -207,16 +207,17 @@ class Upper:
         """As `_ask_strategic`, with the entanglement of both layers."""
         model, fast = self._models.active[TACTICAL], self.fast
         assert fast is not None
+        # As in training: by the confidence that the layer above states, its temperature included.
+        model.conditional = bool(self._strategic[_CONFIDENCE] >= CONFIDENT)
         self._voices.asks[TACTICAL]()
         rows, actions = model.row[None], self._voices.answers[TACTICAL][None]
-        above, rules, temperature = self._strategic[None], fast.rules, model.policy.temperature
+        rules, temperature = fast.rules, model.policy.temperature
         p = model.probabilities[None]
         self._answer[:] = tactical_said(rows, actions, p, rules, temperature)[0]
-        # As in training: by the confidence that the layer above states, its temperature included.
-        sure = above[:, _CONFIDENCE]
-        strategic = above[:, : len(DIRECTIONS)]
-        bound = strategic_tactical_entanglement(model.given, strategic, sure, rows, rules)
-        self._entanglement = float(bound[0])
+        self._entanglement = 0.0
+        if model.conditional:
+            above = self._strategic[None, : len(DIRECTIONS)]
+            self._entanglement = float(entangled(above, *model.given, rules)[0])
 
     def _decide_tactical(self, fast: FastSide, clock: int, account: NDArray[Any]) -> None:
         model, closing = self._models.active[TACTICAL], 0

@@ -209,7 +209,7 @@ def _make_faulty(model: LayerModel[Any], faults: Faults, clock: SteeredClock) ->
         if kind == "late":
             clock.time += _LATE_SECONDS
 
-    model.ask = ask
+    model.ask = ask  # type: ignore[method-assign]
 
 
 def _check(session: PaperSession, found: Found) -> None:

@@ -266,13 +266,25 @@ def strategic_tactical_entanglement(
         rows: [N, TACTICAL.row_width], that were decided on.
         rules: TACTICAL_RULES [1].
     """
-    out, count = np.zeros(len(rows)), len(DIRECTIONS)
+    out = np.zeros(len(rows))
     sure = np.flatnonzero(confidence >= CONFIDENT)
     if sure.size:
         asked = tactical_given_strategic(rows[sure])
-        answers = tactical_directions(asked, ask(asked), rules)
-        out[sure] = entanglement(strategic[sure], answers.reshape(-1, count, count))
+        out[sure] = entangled(strategic[sure], asked, ask(asked), rules)
     return out
+
+
+def entangled(strategic: Floats, asked: Rows, answers: Rows, rules: NDArray[Any]) -> Floats:
+    """Entanglement of both layers, [N], whatever the upper one's confidence.
+
+    Args:
+        strategic: SELL, HOLD, BUY of the strategic layer, [N, 3].
+        asked: `tactical_given_strategic` of N rows. answers: probabilities of these, [3 N, ...].
+        rules: TACTICAL_RULES [1].
+    """
+    count = len(DIRECTIONS)
+    given = tactical_directions(asked, answers, rules)
+    return entanglement(strategic, given.reshape(-1, count, count))
 
 
 @kernel

@@ -1,7 +1,7 @@
 """`bench cascade`, the whole cascade in one process: hot, warm and full decisions, and memory.
 
 CPU time of one core, untrained networks of the default settings (time does not depend on
-weights), sampled above execution so that they trade:
+weights) whose outputs differ enough by what they see that they trade, decided by their modes:
 
 - hot: a step of a parent order, from quotes to orders that the rules have passed and whose
   audit record is acknowledged: checks, row, five agents in one graph, `decode`, rules, `write`.
@@ -54,6 +54,8 @@ _KEPT_SEGMENTS = 2
 _FITTED_BARS = 2_000
 _BACK_AND_FORTH = 1_000  # units
 _WHOLE = 10_000  # steps: more than a parent has
+_DECIDING = ("strategic", "tactical")
+_DECIDED = ("mappo.policy.output_gain=20",)  # untrained ones hardly differ from row to row
 _DROPOUT = ("mappo.policy.dropout.rate=0.1", "mappo.policy.dropout.samples=1000")
 
 
@@ -157,7 +159,8 @@ class TimedEngine(Engine):
         self._closed = 0
         super().__init__(*given)
         model = self.models.active[EXECUTION.layer]
-        self._alone, model.ask = model.ask, self._ask_timed
+        self._alone = model.ask
+        model.ask = self._ask_timed  # type: ignore[method-assign]
 
     def _ask_timed(self) -> None:
         begun = time.process_time_ns()
@@ -183,12 +186,11 @@ def trading_session(folder: Path, sizes: EngineSizes) -> PaperSession:
     """A session of untrained layers, its windows warm."""
     told = CascadeConfig(
         seed=sizes.seed,
-        sample=("strategic", "tactical"),
         audit=AuditConfig(segment_mib=16),
         # A machine that is busy elsewhere is no fault of the cascade's here.
         deadline=DeadlineConfig(strategic=30.0, tactical=30.0, execution=30.0),
     )
-    models = untrained(folder, sizes.seed)
+    models = untrained(folder, sizes.seed, dict.fromkeys(_DECIDING, _DECIDED))
     bars = driving_bars(models, CascadeRunConfig(generated_bars=sizes.generated))
     caller = LiveCaller(told.deadline, SystemClock())
     log = AuditLog(folder / "log", told.audit)

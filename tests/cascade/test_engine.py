@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +22,7 @@ from cascade.audit import AuditLog, Write, read_log
 from cascade.deadlines import ANSWERED, FAILED, LATE, LiveCaller, SystemClock
 from cascade.engine import Engine
 from cascade.events import DECIDED, HELD, REFUSED, REPEATED, Event
-from cascade.models import Models
+from cascade.models import LAYERS, Models, load_model
 from cascade.replay import Replayed, replay
 from cascade.session import PaperSession, begin_clock
 from configs.cascade import CascadeConfig, DeadlineConfig, FreshnessConfig
@@ -419,6 +421,7 @@ def test_artefacts_that_are_missing_or_do_not_fit_end_the_beginning(tmp_path: Pa
 
 _SESSION = """
 import sys
+import weakref
 from pathlib import Path
 import tests.cascade.test_engine as t
 run = t.Run(Path(sys.argv[1]))
@@ -448,3 +451,17 @@ def test_the_systems_clock_goes_on() -> None:
     before = clock.now()
     clock.wait(0.001)
     assert clock.now() > before
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_an_artefact_that_is_let_go_is_gone_at_once(tmp_path: Path, layer: str) -> None:
+    """A session runs without the collector of cycles: each champion would keep its megabytes."""
+    model = load_model(layer, layer_artefact(tmp_path, layer, seed=1))
+    model.decide()
+    there = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert there() is None
+    finally:
+        gc.enable()

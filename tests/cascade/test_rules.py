@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +47,10 @@ class Adversary:
         self._rng, self._extremes = np.random.default_rng(seed), extremes
         for layer in TWO:
             model = run.models.active[layer]
-            model.ask = lambda model=model: self._answer(model)
+            model.ask = partial(self._answer, model, model.ask)
 
-    def _answer(self, model: Any) -> None:
+    def _answer(self, model: Any, ask: Callable[[], None]) -> None:
+        ask()  # what it says of itself stays sound: a layer that is at fault does not trade
         for index, agent in enumerate(model.layout.agents):
             place = model.layout.action_slice(index)
             if agent.kind == "discrete":
