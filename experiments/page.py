@@ -64,7 +64,7 @@ def _learning(data: Data) -> Iterator[Row]:
         interval = "" if told["low"] is None else f"[{told['low']:+.3f}, {told['high']:+.3f}]"
         chance = "" if told["probability"] is None else f", P(better) {told['probability']:.3f}"
         yield Row(
-            f"{data['layer']}, {data['episodes']:,} held-out episodes, against {best}"
+            f"{data['part']}, {data['episodes']:,} held-out episodes, against {best}"
             f"{told['baseline']} ({data['baselines'][told['baseline']]:.3f} {unit})",
             f"{told['mean']:+.3f} {unit}{chance}",
             interval,
@@ -74,7 +74,7 @@ def _learning(data: Data) -> Iterator[Row]:
         )
     for name, wanted in data["wanted"].items():
         told, value = name.replace("_", " "), data["figures"][name]
-        yield Row(f"{data['layer']}, {told}", f"{value:.4g}", "", wanted, count, commit)
+        yield Row(f"{data['part']}, {told}", f"{value:.4g}", "", wanted, count, commit)
 
 
 def _ablation(data: Data) -> Iterator[Row]:

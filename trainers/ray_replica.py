@@ -19,6 +19,8 @@ from cascade.serve.lean import give_back, load_numba
 from cascade.serve.server import ServeRequest, load_desks
 from trainers.ray_serving import Mounted
 
+_COLLECT_EVERY = 50_000  # objects more than before, some hundreds of requests
+
 
 @serve.ingress()
 class Instrument:
@@ -42,8 +44,10 @@ class Instrument:
         desks = load_desks(request, mine, begun, self._service.stream, stack)
         self._desk, self._mounted = desks[name], Mounted(self._service, stack.close)
         give_back()
-        # What lives by now lives on. Ray's own code makes cycles, so that collecting goes on.
+        # What lives by now lives on. Ray's own code makes cycles, so that collecting goes on, but
+        # not every other request.
         gc.freeze()
+        gc.set_threshold(_COLLECT_EVERY)
         self._service.open(desks)
 
     def __serve_build_asgi_app__(self) -> Mounted:

@@ -16,6 +16,7 @@ replaces Ray Serve's proxy by HAProxy, which is faster and listens on all interf
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import shutil
 import socket
@@ -38,7 +39,12 @@ from trainers.session import deferred_signals, start_ray
 EVERYWHERE = "0.0.0.0"
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+_THREADS_VARIABLE = "RAY_SERVE_HAPROXY_NBTHREAD"
+_METRICS_VARIABLE = "RAY_SERVE_HAPROXY_METRICS_ENABLED"
+_REPLICAS_A_THREAD = 3  # a request takes a replica three times as long as HAProxy
 NEEDED = ("ray.serve", "grpc", "fastapi")
+# The service counts and tells what it is asked; Ray Serve would write a line for each besides.
+_QUIET = {"log_level": "WARNING", "enable_access_log": False}
 _STORE_MB = 100
 _TRIES = 3  # of a proxy, for each of which Ray Serve waits a minute
 _LOOKS = 0.2  # seconds between two looks whether a signal has come
@@ -84,7 +90,7 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
     names = [instrument.name for instrument in config.instruments]
     host = f"[{config.host}]" if ":" in config.host else config.host
     addresses = {name: f"{host}:{port}/{name}" for name in names}
-    with _mode(haproxy):
+    with _mode(haproxy, len(names)):
         start_ray(num_cpus=len(names) + 1, object_store_mb=_STORE_MB, loopback=True)
         try:
             _deploy(request, token, log, addresses, port, haproxy)
@@ -95,11 +101,19 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
 
 
 @contextmanager
-def _mode(haproxy: bool) -> Iterator[None]:
-    """Ray Serve's mode, in the environment: before anything imports it, here and in what starts."""
-    before = {name: os.environ.get(name) for name in _HAPROXY}
+def _mode(haproxy: bool, replicas: int) -> Iterator[None]:
+    """Ray Serve's mode, in the environment: before anything imports it, here and in what starts.
+
+    What the user's environment says of HAProxy's threads and metrics stands. Its metrics are off
+    otherwise: a process of their own reads a line of each request, and /metrics counts them here.
+    """
+    told = {}
     if haproxy:
-        os.environ.update(_HAPROXY)
+        threads = math.ceil(replicas / _REPLICAS_A_THREAD)
+        chosen = {_THREADS_VARIABLE: str(threads), _METRICS_VARIABLE: "0"}
+        told = _HAPROXY | {name: os.environ.get(name, chosen[name]) for name in chosen}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
@@ -129,6 +143,7 @@ def _deploy(
         # The service's own queue turns away what is too much, in its own words.
         max_ongoing_requests=limits.connections,
         graceful_shutdown_timeout_s=config.drain_seconds,
+        logging_config=_QUIET,
         ray_actor_options={"num_cpus": 1},
     )
     targets = [
@@ -149,7 +164,7 @@ def _start_proxy(options: Any) -> None:
 
     for left in reversed(range(_TRIES)):
         try:
-            serve.start(proxy_location="HeadOnly", http_options=options)
+            serve.start(proxy_location="HeadOnly", http_options=options, logging_config=_QUIET)
         except ray.exceptions.RayError as error:
             serve.shutdown()
             if not left:

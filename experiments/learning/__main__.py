@@ -1,12 +1,12 @@
 """Whether the layers learn: full trainings against the best of their baselines.
 
-    python -m experiments.learning [LAYER|all]
+    python -m experiments.learning [PART|all]
 
-Trains a layer's own settings for every seed, a folder each under OUTPUT, and plays all on the
-same held-out episodes as every baseline. Finished trainings are kept, stopped ones gone on with:
-the same command again, until all is done. `--only SEED` trains one, such as beside another process
-that trains the next; the result is of those that are done. The best baseline is chosen on the
-episodes that it is compared on, in its favour.
+Parts are layers on markets (learning.yaml). Trains a layer's own settings for every seed, a folder
+each under OUTPUT, and plays all on the same held-out episodes as every baseline. Finished trainings
+are kept, stopped ones gone on with: the same command again, until all is done. `--only SEED` trains
+one, such as beside another process that trains the next; the result is of those that are done. The
+best baseline is chosen on the episodes that it is compared on, in its favour.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PUBLISHED = Path(__file__).parent.parent / "results" / "learning"
 
 
 def run(given: argparse.Namespace) -> list[LayerResult]:
-    """Train what is not there yet; the results of the layers asked for.
+    """Train what is not there yet; the results of the parts asked for.
 
     Raises:
         GrandmodelError: whatever stops a training.
@@ -36,24 +36,25 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
     """
     study = learning()
     found = []
-    for layer in studies.named(given.layer, tuple(study.layers), ALL, "layer"):
-        seeds = range(given.seeds or study.layers[layer].seeds)
+    for part in studies.named(given.part, tuple(study.parts), ALL, "part"):
+        told = study.parts[part]
+        seeds = range(given.seeds or told.seeds)
         for seed in seeds if given.only is None else (given.only,):
-            seed_result(study, layer, seed, _folder(given, layer, seed))
-        kept = (kept_result(study, layer, seed, _folder(given, layer, seed)) for seed in seeds)
+            seed_result(study, part, seed, _folder(given, part, seed))
+        kept = (kept_result(study, part, seed, _folder(given, part, seed)) for seed in seeds)
         if done := tuple(each for each in kept if each is not None):
-            rules = baselines(study, layer, Path(given.output) / layer / "baselines")
-            found.append(LayerResult(layer, done, rules))
+            rules = baselines(study, part, Path(given.output) / part / "baselines")
+            found.append(LayerResult(part, told.layer, done, rules))
     return found
 
 
-def _folder(given: argparse.Namespace, layer: str, seed: int) -> Path:
-    return Path(given.output) / layer / f"seed-{seed}"
+def _folder(given: argparse.Namespace, part: str, seed: int) -> Path:
+    return Path(given.output) / part / f"seed-{seed}"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    out = studies.parser("experiments.learning", __doc__, "layer", tuple(learning().layers), ALL)
+    out = studies.parser("experiments.learning", __doc__, "part", tuple(learning().parts), ALL)
     out.add_argument("--seeds", type=studies.positive, help="0 to this less one")
     out.add_argument("--only", type=int, help="train this seed alone, such as beside another")
     return out

@@ -55,16 +55,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """All trainings of one layer, and the baselines on the same episodes."""
+    """All trainings of one part, and the baselines on the same episodes."""
 
+    part: str
     layer: str
     trainings: tuple[SeedResult, ...]
     baselines: Baselines
-
-    @property
-    def part(self) -> str:
-        """See `experiments.studies.Report`."""
-        return self.layer
 
     @property
     def metric(self) -> str:
@@ -142,6 +138,7 @@ class LayerResult:
             trainings.append(plain)
         played = self.baselines.played
         return {
+            "part": self.part,
             "layer": self.layer,
             "objective": {
                 "name": objective.metric,
@@ -183,7 +180,7 @@ def table(found: LayerResult) -> Table:
     objective = LAYERS[found.layer].objective
     word = "lower" if objective.lower_is_better else "higher"
     out = Table(
-        title=f"{found.layer}, {len(found.trainings)} seeds: {objective.header}, "
+        title=f"{found.part}, {len(found.trainings)} seeds: {objective.header}, "
         f"{objective.unit}; {word} is better",
         title_justify="left",
         box=box.SIMPLE_HEAD,

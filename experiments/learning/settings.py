@@ -15,9 +15,11 @@ from experiments.trainings import UNBOUNDED_MINUTES
 _FILE = Path(__file__).parent / "learning.yaml"
 
 
-class LayerStudy(Config):
-    """One layer: overrides of its training, held-out episodes, seeds from 0."""
+class PartStudy(Config):
+    """A layer on a market: what is laid over its training, held-out episodes, seeds from 0."""
 
+    layer: str
+    presets: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     episodes: PositiveInt
     seeds: PositiveInt
@@ -26,7 +28,7 @@ class LayerStudy(Config):
 class LearningConfig(Config):
     """The study. evaluation_seed: of the episodes, which no training plays."""
 
-    layers: Mapping[str, LayerStudy]
+    parts: Mapping[str, PartStudy]
     evaluation_seed: NonNegativeInt = Field(0, le=1_000_000)
 
 
@@ -35,9 +37,9 @@ def learning() -> LearningConfig:
     return load_config(LearningConfig, _FILE)
 
 
-def training(study: LearningConfig, layer: str, seed: int) -> LayerTraining:
+def training(study: LearningConfig, part: str, seed: int) -> LayerTraining:
     """One training: the layer's own settings with the study's."""
-    told = study.layers[layer]
+    told = study.parts[part]
     overrides = [
         f"mappo.stop.minutes={UNBOUNDED_MINUTES}",
         *told.overrides,
@@ -45,4 +47,4 @@ def training(study: LearningConfig, layer: str, seed: int) -> LayerTraining:
         f"evaluation.max_parents={told.episodes}",
         f"evaluation.seed={study.evaluation_seed}",
     ]
-    return load_train_config(layer, (), (), overrides, seed)
+    return load_train_config(told.layer, told.presets, (), overrides, seed)

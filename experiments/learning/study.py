@@ -71,24 +71,24 @@ class Baselines:
         return cls(**{**data, "played": played})
 
 
-def seed_result(study: LearningConfig, layer: str, seed: int, path: Path) -> SeedResult:
+def seed_result(study: LearningConfig, part: str, seed: int, path: Path) -> SeedResult:
     """The result of one training: as it is kept in `path`, or trained for, from where it stopped.
 
     Raises:
         TrainingError: `path` holds a training by other settings, or training failed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    if (kept := kept_result(study, layer, seed, path)) is not None:
+    if (kept := kept_result(study, part, seed, path)) is not None:
         return kept
-    config = training(study, layer, seed)
-    result = trained(config, f"{layer}, seed {seed}", path)
+    config = training(study, part, seed)
+    result = trained(config, f"{part}, seed {seed}", path)
     actor: Actor = TorchActor(result.policy)
     judged = None
     if isinstance(config.env, ExecutionConfig):
         actor = judged = Judged(actor, config.env)
     (played,) = _played(config, {_POLICY: actor}).values()
     found = SeedResult(
-        layer=layer,
+        layer=config.layer,
         seed=seed,
         env_steps=result.env_steps,
         minutes=result.minutes,
@@ -100,7 +100,7 @@ def seed_result(study: LearningConfig, layer: str, seed: int, path: Path) -> See
     return found
 
 
-def kept_result(study: LearningConfig, layer: str, seed: int, path: Path) -> SeedResult | None:
+def kept_result(study: LearningConfig, part: str, seed: int, path: Path) -> SeedResult | None:
     """The result of a finished training; None where there is none.
 
     Raises:
@@ -108,26 +108,26 @@ def kept_result(study: LearningConfig, layer: str, seed: int, path: Path) -> See
     """
     kept = studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
     if kept is not None:
-        check_kept(training(study, layer, seed), kept.config, path)
+        check_kept(training(study, part, seed), kept.config, path)
     return kept
 
 
-def baselines(study: LearningConfig, layer: str, path: Path) -> Baselines:
+def baselines(study: LearningConfig, part: str, path: Path) -> Baselines:
     """Every baseline on the study's episodes, as kept in `path` or played.
 
     Raises:
         TrainingError: `path` holds those of other settings.
     """
-    config = training(study, layer, 0)
+    config = training(study, part, 0)
     kept = studies.kept(path, Baselines.from_dict, f"remove {path} to play them anew")
     if kept is not None:
         check_kept(config, kept.config, path)
         return kept
-    actors: dict[str, Actor] = dict(LAYERS[layer].baselines(config.env, config.evaluation))
+    actors: dict[str, Actor] = dict(LAYERS[config.layer].baselines(config.env, config.evaluation))
     if isinstance(config.env, ExecutionConfig):
         actors |= volume_baselines(config.env, config.evaluation.passive_slice_steps)
     found = Baselines(
-        layer, _played(config, actors), config.model_dump(mode="json"), studies.made()
+        config.layer, _played(config, actors), config.model_dump(mode="json"), studies.made()
     )
     studies.keep(path, asdict(found))
     return found

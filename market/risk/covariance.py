@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import DataError
 from configs.risk import EwmaConfig, SampleConfig, VarConfig
+from market.kernels import kernel
 from market.risk.layout import LEVELS
 from market.risk.value_at_risk import historical_var
 
@@ -53,8 +54,7 @@ class Covariance:
         law = self.config.covariance
         if isinstance(law, EwmaConfig):
             # The weights of the first bars sum to 1 as well: a running mean, then lambda.
-            decay = min(law.decay, 1.0 - 1.0 / self.bars)
-            self._moments = decay * self._moments + (1.0 - decay) * np.outer(row, row)
+            _decay(self._moments, row, min(law.decay, 1.0 - 1.0 / self.bars))
         else:
             self._moments = _sample(self.history(law.bars))
 
@@ -72,16 +72,12 @@ class Covariance:
         config, count = self.config, len(self._moments)
         if self.bars < config.least_bars:
             return np.eye(count) * config.prior_volatility**2 / DAYS_A_YEAR
-        deviations = np.sqrt(np.diag(self._moments))
-        scale = np.where(deviations > 0.0, deviations, 1.0)
-        correlation = self._moments / np.outer(scale, scale)
-        np.fill_diagonal(correlation, 1.0)
-        correlation = np.clip(correlation, -1.0, 1.0)
-        daily = deviations * math.sqrt(config.day_bars)
+        least = np.full(count, config.volatility_floor / math.sqrt(DAYS_A_YEAR))
         if config.method == "larger" and self.bars >= LEAST_HISTORY:
-            daily = np.maximum(daily, self._implied() * math.sqrt(config.day_bars))
-        daily = np.maximum(daily, config.volatility_floor / math.sqrt(DAYS_A_YEAR))
-        return correlation * np.outer(daily, daily)
+            least = np.maximum(least, self._implied() * math.sqrt(config.day_bars))
+        out = np.empty((count, count))
+        _over(self._moments, math.sqrt(config.day_bars), least, out)
+        return out
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state` takes back."""
@@ -120,6 +116,30 @@ class Covariance:
                 for unit in units
             ]
         )
+
+
+@kernel
+def _decay(moments: Any, row: Any, decay: float) -> None:
+    """Moments after one more bar's returns."""
+    for i in range(len(row)):
+        for j in range(len(row)):
+            moments[i, j] = decay * moments[i, j] + (1.0 - decay) * (row[i] * row[j])
+
+
+@kernel
+def _over(moments: Any, root: float, least: Any, out: Any) -> None:
+    """Covariance over `root`^2 bars by their correlation and deviations of no less than `least`."""
+    count = len(least)
+    daily = np.empty(count)
+    for i in range(count):
+        daily[i] = max(math.sqrt(moments[i, i]) * root, least[i])
+    for i in range(count):
+        for j in range(count):
+            correlation = 1.0 if i == j else 0.0
+            scale = math.sqrt(moments[i, i]) * math.sqrt(moments[j, j])
+            if i != j and scale > 0.0:
+                correlation = min(max(moments[i, j] / scale, -1.0), 1.0)
+            out[i, j] = correlation * (daily[i] * daily[j])
 
 
 def _window(law: EwmaConfig | SampleConfig) -> int:

@@ -18,7 +18,7 @@ from envs.execution import BatchedExecution
 from experiments.learning import __main__ as command
 from experiments.learning.proposals import Judged
 from experiments.learning.results import LayerResult, crossed_draws, table
-from experiments.learning.settings import LayerStudy, learning, training
+from experiments.learning.settings import PartStudy, learning, training
 from experiments.learning.study import Baselines, Played, SeedResult, seed_result
 from experiments.studies import RESULT_FILE, write_parts
 from trainers.baselines import execution_baselines
@@ -47,7 +47,10 @@ def result(gains: Any, noise: float = 1.0) -> LayerResult:
         for seed, gain in enumerate(gains)
     )
     return LayerResult(
-        "execution", trainings, Baselines("execution", {"vwap": other, "twap": twap}, {}, {})
+        "execution",
+        "execution",
+        trainings,
+        Baselines("execution", {"vwap": other, "twap": twap}, {}, {}),
     )
 
 
@@ -133,15 +136,16 @@ def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> N
     with pytest.raises(TrainingError, match="other settings"):
         seed_result(STUDY, "execution", 0, tmp_path)
     assert command.main(["strategc"]) == 2
-    assert "unknown layer 'strategc': expected one of" in capsys.readouterr().err
+    assert "unknown part 'strategc': expected one of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("layer", STUDY.layers)
-def test_seeds_train_apart_and_are_judged_alike(layer: str) -> None:
-    first, second = (training(STUDY, layer, seed) for seed in (0, 1))
+@pytest.mark.parametrize("part", STUDY.parts)
+def test_seeds_train_apart_and_are_judged_alike(part: str) -> None:
+    first, second = (training(STUDY, part, seed) for seed in (0, 1))
+    assert first.env.market.name == ("trending" if part.endswith("trending") else "builtin")
     assert first.mappo.seed != second.mappo.seed
     assert first.evaluation == second.evaluation
-    assert first.evaluation.min_parents == STUDY.layers[layer].episodes
+    assert first.evaluation.min_parents == STUDY.parts[part].episodes
 
 
 @pytest.mark.slow
@@ -155,13 +159,13 @@ def test_the_study_trains_plays_and_goes_on(
         "mappo.runners=0",
         "evaluation.batch_size=4",
     )
-    layer = LayerStudy(overrides=quick, episodes=8, seeds=2)
-    small = STUDY.model_copy(update={"layers": {"execution": layer}})
+    part = PartStudy(layer="execution", overrides=quick, episodes=8, seeds=2)
+    small = STUDY.model_copy(update={"parts": {"execution": part}})
     monkeypatch.setattr(command, "learning", lambda: small)
-    alone = Namespace(layer="all", seeds=None, only=1, output=str(tmp_path))
+    alone = Namespace(part="all", seeds=None, only=1, output=str(tmp_path))
     (found,) = command.run(alone)
     assert [one.seed for one in found.trainings] == [1]
-    given = Namespace(layer="all", seeds=None, only=None, output=str(tmp_path))
+    given = Namespace(part="all", seeds=None, only=None, output=str(tmp_path))
     (found,) = command.run(given)
     assert [one.seed for one in found.trainings] == [0, 1]
     assert len(found.baselines.played) == 8  # four, each in both forms
