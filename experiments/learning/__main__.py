@@ -44,7 +44,7 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
         kept = (kept_result(study, part, seed, _folder(given, part, seed)) for seed in seeds)
         if done := tuple(each for each in kept if each is not None):
             rules = baselines(study, part, Path(given.output) / part / "baselines")
-            found.append(LayerResult(part, told.layer, done, rules))
+            found.append(LayerResult(part, told.layer, done, rules, told.wanted))
     return found
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from experiments.learning.study import Baselines, Played, SeedResult
+from trainers.evaluation.significance import Verdict, verdict
 from trainers.layers import LAYERS
 
 CONFIDENCE = 0.95
@@ -21,15 +21,7 @@ _SEED = 0
 _AGGRESSIVE = "twap"
 _FILLED, _SLIPPAGE = "filled_before_cross", "slippage_bp"
 
-# What execution is held to besides being better than every baseline, as figures' bounds.
-WANTED: Mapping[str, str] = MappingProxyType(
-    {
-        _FILLED: ">= 0.98",
-        _SLIPPAGE: "< 10",
-        "slippage_of_aggressive_twap": "<= 0.5",
-        "violations": "< 0.05",
-    }
-)
+_EVIDENCE = "told_as_evidence"
 
 Floats = NDArray[np.float64]
 
@@ -55,12 +47,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """All trainings of one part, and the baselines on the same episodes."""
+    """All trainings of one part, and the baselines on the same episodes.
+
+    Attributes:
+        wanted: of `figures`, by name, what is asked of them.
+    """
 
     part: str
     layer: str
     trainings: tuple[SeedResult, ...]
     baselines: Baselines
+    wanted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -80,12 +77,33 @@ class LayerResult:
         names = [self.best, *(name for name in self.baselines.played if name != self.best)]
         return tuple(self._difference(name) for name in names)
 
-    def _difference(self, baseline: str) -> Difference:
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Of each training alone: what `grandmodel evaluate` would say of its lead on the best.
+
+        The periods are the clusters of episodes that share chance.
+        """
+        clusters = np.array(self.baselines.played[self.best].clusters)
+        _, labels = np.unique(clusters, return_inverse=True)
+        sizes = np.bincount(labels)
+        gains = self._gains(self.best)
+        leads = (np.bincount(labels, gain) / sizes for gain in gains)
+        return tuple(verdict(lead[:, None], 1.0, periods=1.0) for lead in leads)
+
+    def _apart(self, baseline: str) -> Floats:
+        """The policies' objective less a baseline's, [seeds, episodes]."""
         other = np.array(self.baselines.played[baseline].metrics[self.metric])
-        clusters = np.array(self.baselines.played[baseline].clusters)
-        apart = np.array([found.played.metrics[self.metric] for found in self.trainings]) - other
+        return np.array([found.played.metrics[self.metric] for found in self.trainings]) - other
+
+    def _gains(self, baseline: str) -> Floats:
+        """As `_apart`, higher for better."""
         lower = LAYERS[self.layer].objective.lower_is_better
-        gains = -apart if lower else apart
+        return -self._apart(baseline) if lower else self._apart(baseline)
+
+    def _difference(self, baseline: str) -> Difference:
+        clusters = np.array(self.baselines.played[baseline].clusters)
+        apart, gains = self._apart(baseline), self._gains(baseline)
+        lower = LAYERS[self.layer].objective.lower_is_better
         low = high = probability = None
         if len(apart) > 1:
             draws = crossed_draws(apart, clusters)
@@ -109,7 +127,11 @@ class LayerResult:
     def figures(self) -> dict[str, float]:
         """What a layer is held to besides its objective, by name."""
         best = self.baselines.played[self.best]
-        found = {self.metric: self.figure(self.metric)[0], "best_baseline": mean(best, self.metric)}
+        found = {
+            self.metric: self.figure(self.metric)[0],
+            "best_baseline": mean(best, self.metric),
+            _EVIDENCE: float(np.mean([told.is_evidence for told in self.verdicts])),
+        }
         if _FILLED in best.metrics:
             slipped = self.figure(_SLIPPAGE)[0]
             aggressive = mean(self.baselines.played[_AGGRESSIVE], _SLIPPAGE)
@@ -131,8 +153,9 @@ class LayerResult:
         """Plain data, as JSON holds it; of the episodes' values their means."""
         objective = LAYERS[self.layer].objective
         trainings = []
-        for found in self.trainings:
+        for found, told in zip(self.trainings, self.verdicts, strict=True):
             plain = {k: v for k, v in vars(found).items() if k != "played"}
+            plain["evidence"] = {"says": told.says, "probability": told.probability}
             plain["metrics"] = {name: mean(found.played, name) for name in found.played.metrics}
             plain["violations"] = found.played.violations
             trainings.append(plain)
@@ -149,7 +172,7 @@ class LayerResult:
             "clusters": len(set(played[self.best].clusters)),
             "differences": [asdict(found) for found in self.differences],
             "figures": self.figures(),
-            "wanted": {name: WANTED[name] for name in self.figures() if name in WANTED},
+            "wanted": dict(self.wanted),
             "baselines": {name: mean(found, self.metric) for name, found in played.items()},
             "trainings": trainings,
         }

@@ -16,13 +16,17 @@ _FILE = Path(__file__).parent / "learning.yaml"
 
 
 class PartStudy(Config):
-    """A layer on a market: what is laid over its training, held-out episodes, seeds from 0."""
+    """A layer on a market: what is laid over its training, held-out episodes, seeds from 0.
+
+    wanted: of figures of the result (`results.LayerResult.figures`), what is asked of them.
+    """
 
     layer: str
     presets: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     episodes: PositiveInt
     seeds: PositiveInt
+    wanted: Mapping[str, str] = Field(default_factory=dict)
 
 
 class LearningConfig(Config):

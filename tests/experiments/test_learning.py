@@ -81,6 +81,30 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert (single.low, single.probability) == (None, None)
 
 
+def test_each_training_alone_is_judged_as_evaluate_judges() -> None:
+    """A lead is evidence, a lag is none, nor is to do as the best baseline does."""
+    found = result([0.8, -0.8, 0.0])
+    assert [told.says for told in found.verdicts] == ["evidence", "no evidence", "no evidence"]
+    assert found.verdicts[0].periods == EPISODES // 2
+    assert found.figures()["told_as_evidence"] == pytest.approx(1 / 3)
+    same = result([0.0], noise=0.0)
+    assert not same.verdicts[0].is_evidence
+
+
+def test_noise_has_regimes_of_volatility_and_nothing_to_foresee() -> None:
+    config = training(STUDY, "strategic-noise", 0)
+    assert {regime.drift for regime in config.env.market.reference.regimes} == {0.0}
+    usual = training(STUDY, "strategic", 0).env.market.reference.regimes
+    drawn = config.env.market.reference.regimes
+    assert [each.volatility for each in drawn] == [each.volatility for each in usual]
+
+
+def test_what_is_asked_of_figures_is_asked_of_some_there_are() -> None:
+    found = result([0.4, 0.4])
+    assert set(STUDY.parts["execution"].wanted) <= set(found.figures())
+    assert set(STUDY.parts["strategic-noise"].wanted) <= set(found.figures())
+
+
 def test_redrawing_is_of_seeds_and_clusters_by_hand() -> None:
     """The variance of a crossed mean, from its rows' and its columns' own."""
     rng = np.random.default_rng(3)
@@ -142,7 +166,8 @@ def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> N
 @pytest.mark.parametrize("part", STUDY.parts)
 def test_seeds_train_apart_and_are_judged_alike(part: str) -> None:
     first, second = (training(STUDY, part, seed) for seed in (0, 1))
-    assert first.env.market.name == ("trending" if part.endswith("trending") else "builtin")
+    _, _, market = part.partition("-")
+    assert first.env.market.name == (market or "builtin")
     assert first.mappo.seed != second.mappo.seed
     assert first.evaluation == second.evaluation
     assert first.evaluation.min_parents == STUDY.parts[part].episodes
