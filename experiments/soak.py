@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import sys
 import tempfile
@@ -149,6 +150,7 @@ def soak(steps: int, seed: int, session_steps: int = _SESSION_STEPS) -> Found:
             before = found.steps
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 _session(folder / "models", Path(place) / "log", seed + found.sessions, most, found)
+            gc.collect()  # a session ends in cycles, of a hundred MiB
             found.sessions += 1
             if found.steps == before:
                 found.problems.append(f"session {found.sessions} decided nothing")
@@ -179,6 +181,8 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
     while taken < steps and session.bar + 1 < len(bars):
         for layer, model in active.active.items():
             if faulty.get(layer) is not model:
+                if layer in faulty:
+                    vars(faulty[layer]).pop("ask")  # whole again, and no cycle that keeps it
                 faulty[layer] = model
                 _make_faulty(model, faults, clock)
         taken += session.play_bar(steps - taken)
@@ -186,6 +190,8 @@ def _session(models: Path, log: Path, seed: int, steps: int, found: Found) -> No
         if session.trades and faults.now("artefact", _PER_CHANGE, "changed", longest=1):
             layer = list(LAYERS)[faults.pick(len(LAYERS))]
             active.stage(layer, models / layer)
+    for model in faulty.values():
+        vars(model).pop("ask")
     found_engine.clear()
     engine.end()
     sink.close()
