@@ -90,7 +90,7 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
     names = [instrument.name for instrument in config.instruments]
     host = f"[{config.host}]" if ":" in config.host else config.host
     addresses = {name: f"{host}:{port}/{name}" for name in names}
-    with _mode(haproxy, len(names)):
+    with ray_mode(haproxy, len(names)):
         start_ray(num_cpus=len(names) + 1, object_store_mb=_STORE_MB, loopback=True)
         try:
             _deploy(request, token, log, addresses, port, haproxy)
@@ -101,7 +101,7 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
 
 
 @contextmanager
-def _mode(haproxy: bool, replicas: int) -> Iterator[None]:
+def ray_mode(haproxy: bool, replicas: int) -> Iterator[None]:
     """Ray Serve's mode, in the environment: before anything imports it, here and in what starts.
 
     What the user's environment says of HAProxy's threads and metrics stands. Its metrics are off
@@ -257,4 +257,4 @@ def free_port(config: ServeConfig) -> int:
         return int(bound.getsockname()[1])
 
 
-__all__ = ["check_needs", "free_port", "on_ray", "serve_on_ray"]
+__all__ = ["check_needs", "free_port", "on_ray", "ray_mode", "serve_on_ray"]

@@ -27,7 +27,14 @@ from configs.loading import load_config
 from configs.serve import TOKEN_VARIABLE, ServeConfig, ServeLimitsConfig
 from tests.cascade.layers import layer_artefact
 from trainers import ray_serving
-from trainers.ray_serving import BINARY_VARIABLE, Mounted, check_needs, free_port, serve_on_ray
+from trainers.ray_serving import (
+    BINARY_VARIABLE,
+    Mounted,
+    check_needs,
+    free_port,
+    ray_mode,
+    serve_on_ray,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-some-length"
@@ -63,6 +70,21 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             check_needs(haproxy=True)
     monkeypatch.setenv(BINARY_VARIABLE, sys.executable)
     check_needs(haproxy=True)
+
+
+def test_haproxys_mode_is_of_the_block_alone_and_the_users_own_settings_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, metrics = "RAY_SERVE_HAPROXY_NBTHREAD", "RAY_SERVE_HAPROXY_METRICS_ENABLED"
+    monkeypatch.delenv(threads, raising=False)
+    monkeypatch.setenv(metrics, "1")
+    before = dict(os.environ)
+    with ray_mode(True, 4):
+        assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+        assert (os.environ[threads], os.environ[metrics]) == ("2", "1")
+    assert dict(os.environ) == before
+    with ray_mode(False, 4):
+        assert dict(os.environ) == before
 
 
 def test_a_port_that_is_taken_is_told() -> None:
