@@ -15,9 +15,10 @@ from configs.errors import ConfigError, TrainingError
 from configs.evaluation import EvaluationConfig
 from configs.train import load_train_config
 from trainers.layers import LAYERS
-from trainers.walk_forward.commands import WalkRequest, run_walk_forward
+from trainers.walk_forward.backtest import Played, chained, in_words, judged, kept_bars
+from trainers.walk_forward.commands import PAGE_FILE, WalkRequest, run_walk_forward
 from trainers.walk_forward.folds import POLICY, FoldResult, kept_result, split_place
-from trainers.walk_forward.results import RESULT_FILE, aggregated
+from trainers.walk_forward.results import RESULT_FILE, TEXT_FILE, aggregated
 
 TOLD = EvaluationConfig(bootstrap_samples=500)
 OBJECTIVE = LAYERS["strategic"].objective
@@ -82,6 +83,42 @@ def test_where_a_layer_is_split() -> None:
         place("execution")
 
 
+def played(first: int, length: int, value: float) -> Played:
+    """Bars of 13 a day whose returns are `value`, and of a baseline that is flat."""
+    number = np.arange(first, first + length)
+    flat = np.zeros(length)
+    return Played(number, 10_000 + number // 13, {POLICY: flat + value, "flat": flat})
+
+
+def test_every_bar_counts_once_and_is_the_mean_of_the_folds_that_hold_it_out() -> None:
+    whole = chained([played(40, 20, 0.03), played(0, 50, 0.01)])
+    assert whole.number.tolist() == list(range(60))
+    assert whole.day.tolist() == [10_000 + n // 13 for n in range(60)]
+    returns = whole.returns[POLICY]
+    assert returns[:40] == pytest.approx(0.01)
+    assert returns[40:50] == pytest.approx(0.02)
+    assert returns[50:] == pytest.approx(0.03)
+    assert (whole.returns["flat"] == 0.0).all()
+
+
+def test_what_a_walk_earned_is_told_with_what_luck_would_have() -> None:
+    config = load_train_config("strategic", [], [], [], None)
+    rng = np.random.default_rng(5)
+    bars = played(0, 13 * 300, 0.0)
+    bars.returns[POLICY][:] = rng.normal(2e-4, 1e-3, len(bars.number))
+    bars.returns["bad"] = rng.normal(-2e-4, 1e-3, len(bars.number))
+    found = judged(config, bars)
+    assert found is not None and found.alone is not None and found.pbo is not None
+    days = (1.0 + bars.returns[POLICY]).reshape(300, 13).prod(axis=1) - 1.0
+    assert found.gains[POLICY] == pytest.approx(days)
+    year = 300 / 300 * 365.25
+    sharpe = days.mean() / days.std(ddof=1) * year**0.5
+    assert found.alone.sharpe == pytest.approx(sharpe, rel=1e-6)
+    assert found.alone.trials == 1
+    assert "DSR" in in_words(found) and "PBO" in in_words(found)
+    assert judged(config, played(0, 10, 0.01)) is None  # too few for any interval
+
+
 def request(output: Path, **more: Any) -> WalkRequest:
     """A walk of two tiny folds."""
     overrides = (
@@ -125,6 +162,15 @@ def test_a_walk_trains_every_fold_on_its_past_and_keeps_what_is_finished(tmp_pat
     result = run_walk_forward(request(folder), Console(quiet=True))
     told = json.loads((folder / RESULT_FILE).read_text())
     assert told["verdict"] == result.verdict and len(told["folds"]) == 2
+    found = result.traded
+    assert found is not None
+    bars = chained([kept_bars(folder / f"fold-{k}") for k in range(2)])
+    assert found.unit == "bar" and found.lead.size == len(bars.number)
+    assert len(np.unique(bars.number)) == len(bars.number)
+    assert told["traded"]["pbo"] is not None and told["traded"]["alone"]["dsr"] is not None
+    page = (folder / PAGE_FILE).read_text(encoding="utf-8")
+    assert "retrained 2 times" in page and "<svg" in page
+    assert "DSR" in (folder / TEXT_FILE).read_text(encoding="utf-8")
     kept = [kept_result(folder / f"fold-{k}") for k in range(2)]
     first, second = (found for found in kept if found is not None)
     assert first.config["env"]["series"]["fold"] == 0
@@ -138,3 +184,18 @@ def test_a_walk_trains_every_fold_on_its_past_and_keeps_what_is_finished(tmp_pat
     again = run_walk_forward(resume, Console(quiet=True))
     assert state.stat().st_mtime_ns == before
     assert again.total.difference == result.total.difference
+    assert again.traded is not None
+    assert (again.traded.gains[POLICY] == found.gains[POLICY]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_combinatorial_walk_holds_every_bar_out_more_than_once(tmp_path: Path) -> None:
+    folder = tmp_path / "walk"
+    result = run_walk_forward(request(folder, scheme="combinatorial", folds=4), Console(quiet=True))
+    folds = [kept_bars(folder / f"fold-{k}") for k in range(len(result.lines))]
+    assert len(folds) == 6  # of 4 blocks, 2 at a time
+    _, times = np.unique(np.concatenate([fold.number for fold in folds]), return_counts=True)
+    assert times.max() == 3
+    whole = chained(folds)
+    assert result.traded is not None and len(times) == len(whole.number)

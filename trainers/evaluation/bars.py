@@ -79,22 +79,22 @@ class Bars:
     tracks: dict[str, Track]
     episodes: int
 
-    def daily(self, series: Floats) -> Floats:
-        """A series of bars' returns as returns of days, [days]."""
-        _, first = np.unique(self.day, return_index=True)
-        return np.asarray(np.multiply.reduceat(1.0 + series, first) - 1.0)
-
     @property
     def days(self) -> Ints:
         """int64 [days], since 1970 UTC."""
         return np.unique(self.day)
 
-    @property
-    def days_a_year(self) -> float:
-        """How many days with bars a year has, by the days at hand."""
-        days = self.days
-        span = float(days[-1] - days[0] + 1)
-        return float(len(days)) / span * 365.25
+
+def by_day(day: Ints, returns: Floats) -> Floats:
+    """Returns of bars [n] as returns of days [days]; day: of each bar, rising."""
+    _, first = np.unique(day, return_index=True)
+    return np.asarray(np.multiply.reduceat(1.0 + returns, first) - 1.0)
+
+
+def days_a_year(days: Ints) -> float:
+    """How many days with bars a year has, by the days at hand, [days] rising."""
+    span = float(days[-1] - days[0] + 1)
+    return float(len(days)) / span * 365.25
 
 
 def tiles(starts: Ints, horizon: int) -> Ints:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.evaluation import metrics, significance
-from trainers.evaluation.bars import Bars, years_of
+from trainers.evaluation.bars import Bars, by_day, days_a_year, years_of
 from trainers.evaluation.contest import (
     ConfidenceSet,
     Superiority,
@@ -152,15 +152,7 @@ def of_bars(
     Raises:
         DataError: fewer bars than intervals take.
     """
-    by_day = len(bars.days) >= LEAST_DAYS
-    gains = {
-        name: bars.daily(track.returns) if by_day else track.returns
-        for name, track in bars.tracks.items()
-    }
-    year = bars.days_a_year * (1.0 if by_day else len(bars.day) / len(bars.days))
-    best = _best(gains)
-    by_bar = {name: track.returns * _BP for name, track in bars.tracks.items()}
-    groupings = {"year": years_of(bars.day), **bars.regimes}
+    tracks = bars.tracks
     others = {
         name: {
             "turnover, limits a bar": float(metrics.turnover(track.traded)),
@@ -168,11 +160,53 @@ def of_bars(
             "costs, bp of the account": float(metrics.total_costs(track.costs)) * _BP,
             "fees among them, bp": float(metrics.total_costs(track.fees)) * _BP,
         }
-        for name, track in bars.tracks.items()
+        for name, track in tracks.items()
     }
+    judged = Judged(trials, confidence, seed, notes)
+    returns = {name: track.returns for name, track in tracks.items()}
+    return of_returns(bars.day, returns, layer, judged, bars.regimes, others)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """By what a backtest is judged: trials, confidence asked, seed of bootstraps; and notes."""
+
+    trials: float
+    confidence: float
+    seed: int
+    notes: tuple[str, ...]
+
+
+def of_returns(
+    day: NDArray[np.int64],
+    returns: Mapping[str, Floats],
+    layer: str,
+    judged: Judged,
+    groupings: Mapping[str, NDArray[np.str_]] | None = None,
+    others: dict[str, dict[str, float]] | None = None,
+) -> Findings:
+    """What returns of bars come to; see `of_bars`.
+
+    Args:
+        day: int64 [n], since 1970 UTC, rising.
+        returns: policy -> float64 [n], of the account, fraction, net of costs.
+        groupings: by what they are told apart besides the year -> label of each bar.
+        others: policy -> what has no interval.
+
+    Raises:
+        DataError: fewer bars than intervals take.
+    """
+    days = np.unique(day)
+    daily = len(days) >= LEAST_DAYS
+    gains = {name: by_day(day, bar) if daily else bar for name, bar in returns.items()}
+    year = days_a_year(days) * (1.0 if daily else len(day) / len(days))
+    best = _best(gains)
+    by_bar = {name: bar * _BP for name, bar in returns.items()}
+    groups = {"year": years_of(day), **(groupings or {})}
+    trials, confidence, seed = judged.trials, judged.confidence, judged.seed
     return Findings(
         layer=layer,
-        unit="day" if by_day else "bar",
+        unit="day" if daily else "bar",
         gains=gains,
         best=best,
         better=_lead(gains, best, trials, confidence),
@@ -183,14 +217,14 @@ def of_bars(
             name: intervals(gain, year, confidence=confidence, samples=SAMPLES, seed=seed)
             for name, gain in gains.items()
         },
-        others=others,
-        groups=_groups(groupings, by_bar, best, bars.day, confidence, seed),
+        others=others or {},
+        groups=_groups(groups, by_bar, best, day, confidence, seed),
         spa=superiority(gains, best, samples=SAMPLES, seed=seed),
         mcs=confidence_set(gains, samples=SAMPLES, seed=seed),
         pbo=_overfitting(gains),
         periods_a_year=year,
         confidence=confidence,
-        notes=notes,
+        notes=judged.notes,
     )
 
 

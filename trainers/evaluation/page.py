@@ -132,7 +132,7 @@ def _measures(found: Findings) -> str:
             f'<td class="n">{shown(measure, found.measures[name][measure])}</td>' for name in names
         ]
         rows.append(f'<tr><th scope="row">{escape(_named(measure))}</th>{"".join(cells)}</tr>')
-    for other in next(iter(found.others.values())):
+    for other in next(iter(found.others.values()), {}):
         cells = [
             f'<td class="n">{number(_or_none(found.others[name][other]))}</td>' for name in names
         ]

@@ -51,26 +51,10 @@ class SampleOrder:
 
 def plots_of_bars(found: Findings, bars: Bars, layout: LayerLayout) -> list[Drawn]:
     """All plots of a backtest bar by bar."""
-    stamps = bars.days.astype("datetime64[D]").astype("datetime64[ms]").astype(object)
-    days = stamps if found.unit == "day" else np.arange(found.lead.size)
     track = bars.tracks[POLICY]
-    curves = {
-        name: (metrics.equity_of(gain)[1:] - 1.0) * 100.0 for name, gain in found.gains.items()
-    }
-    window = max(_ROLLING_LEAST, len(days) // _ROLLING_SHARE)
     known = np.isfinite(track.rising) & (bars.moves != 0.0)
     return [
-        _lines(
-            "equity",
-            "Equity",
-            "Growth net of costs. The policy should end above every baseline, and steadily.",
-            (found.unit, "growth since the start, %"),
-            days,
-            curves,
-            found.best,
-        ),
-        _drawdown(found, days),
-        _rolling(found, days, window, found.periods_a_year, "Sharpe ratio a year"),
+        *plots_of_returns(found, bars.days),
         _costs_of_bars(bars),
         _decisions(bars, track),
         _histogram(track.actions, layout),
@@ -80,6 +64,29 @@ def plots_of_bars(found: Findings, bars: Bars, layout: LayerLayout) -> list[Draw
             "said chance that the price rises over the next bar, if it moves",
             "share of bars on which it rose",
         ),
+    ]
+
+
+def plots_of_returns(found: Findings, days: NDArray[np.int64]) -> list[Drawn]:
+    """Equity, drawdown and rolling Sharpe ratio; days: since 1970 UTC, [days]."""
+    stamps = days.astype("datetime64[D]").astype("datetime64[ms]").astype(object)
+    x = stamps if found.unit == "day" else np.arange(found.lead.size)
+    curves = {
+        name: (metrics.equity_of(gain)[1:] - 1.0) * 100.0 for name, gain in found.gains.items()
+    }
+    window = max(_ROLLING_LEAST, len(x) // _ROLLING_SHARE)
+    return [
+        _lines(
+            "equity",
+            "Equity",
+            "Growth net of costs. The policy should end above every baseline, and steadily.",
+            (found.unit, "growth since the start, %"),
+            x,
+            curves,
+            found.best,
+        ),
+        _drawdown(found, x),
+        _rolling(found, x, window, found.periods_a_year, "Sharpe ratio a year"),
     ]
 
 

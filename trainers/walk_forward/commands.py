@@ -5,26 +5,32 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from configs.barwise import LayerConfig
 from configs.errors import ConfigError
 from configs.loading import dump_yaml
 from configs.train import LayerTraining, load_train_config
+from trainers.evaluation.page import report_page
+from trainers.evaluation.plots import plots_of_returns
 from trainers.layers import LAYERS
 from trainers.provenance import Commit, commit, versions
 from trainers.report import replace
 from trainers.session import ray_session
 from trainers.tracking import PARENT_TAG, Run, tracking_uri
 from trainers.upstream.artefacts import resolved
+from trainers.walk_forward.backtest import Played, chained, judged, kept_bars
 from trainers.walk_forward.folds import FoldResult, fold_result, kept_result, of_fold, split_place
-from trainers.walk_forward.results import WalkForwardResult, aggregated, table, write
+from trainers.walk_forward.results import WalkForwardResult, aggregated, say, write
 from trainers.work_folder import WorkFolder
 
 CONFIG_FILE = "config.yaml"
+PAGE_FILE = "walk-forward.html"
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,10 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
             _say(console, f"stopped; finished folds are kept; go on with: {again}")
             raise
         result = aggregated(config.layer, found, LAYERS[config.layer].objective, config.evaluation)
+        if isinstance(config.env, LayerConfig):
+            bars = chained([kept_bars(folder.fold(number)) for number in envs])
+            result = replaced(result, traded=judged(config, bars))
+            _write_page(config, result, bars, folder)
         _conclude(result, folder, parent, console)
     folder.finish()
     return result
@@ -200,12 +210,23 @@ def _parent(config: LayerTraining, folder: WalkFolder, made: Commit) -> Iterator
         yield run
 
 
+def _write_page(
+    config: LayerTraining, result: WalkForwardResult, bars: Played, folder: WalkFolder
+) -> None:
+    """The report for people, where there are bars enough for one."""
+    found = result.traded
+    if found is None:
+        return
+    drawn = plots_of_returns(found, np.unique(bars.day))
+    page = report_page(found, drawn, [result.verdict], {"walk": config})
+    replace(folder.path / PAGE_FILE, page.encode())
+
+
 def _conclude(
     result: WalkForwardResult, folder: WalkFolder, parent: Run | None, console: Console
 ) -> None:
     path = write(result, folder.path)
-    console.print(table(result))
-    _say(console, result.verdict)
+    say(result, console)
     if parent is not None:
         for number, line in enumerate((*result.lines, result.total)):
             name = "total" if line is result.total else "fold"
@@ -218,6 +239,9 @@ def _conclude(
             }
             parent.log({f"{name}/{key}": value for key, value in figures.items()}, number)
         parent.log_text(path.read_text(encoding="utf-8"), path.name)
+        if result.traded is not None:
+            page = folder.path / PAGE_FILE
+            parent.log_text(page.read_text(encoding="utf-8"), page.name)
         parent.tag("verdict", result.verdict)
         _say(console, f"tracked:    {parent.uri}, run {parent.run_id}, one child for each fold")
     _say(console, f"walk:       {folder.path}")

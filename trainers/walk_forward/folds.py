@@ -28,6 +28,7 @@ from trainers.runs import RunFolder, read_run
 from trainers.torch_actor import TorchActor
 from trainers.tracking import Run
 from trainers.train import IterationReport, TrainResult, train
+from trainers.walk_forward.backtest import play_fold
 
 POLICY = "policy"
 RESULT_FILE = "result.json"
@@ -112,7 +113,7 @@ def fold_result(
         result = _trained(config, env, fold, run, resume, tracking)
         if result.interrupted:
             raise KeyboardInterrupt
-        found = _judged(config, env, fold, result, tracking)
+        found = _judged(config, env, fold, result, run, tracking)
         replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
         run.finish()
     return found
@@ -162,12 +163,18 @@ def _trained(
 
 
 def _judged(
-    config: LayerTraining, env: Any, fold: int, result: TrainResult, tracking: Run | None
+    config: LayerTraining,
+    env: Any,
+    fold: int,
+    result: TrainResult,
+    run: RunFolder,
+    tracking: Run | None,
 ) -> FoldResult:
     """The policy and the baselines on the fold's out-of-sample part."""
     layer = LAYERS[config.layer]
     policies: dict[str, Actor] = {POLICY: TorchActor(result.policy)}
     policies |= layer.baselines(env, config.evaluation)
+    play_fold(config, env, policies, run.path)
     match = held_out.play(config, env, policies, config.evaluation, "validation")
     names = match.env.metric_names
     metrics = {p: {m: float(match.metric(p, m).mean()) for m in names} for p in policies}

@@ -18,9 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from configs.evaluation import EvaluationConfig
+from trainers.evaluation.commands import measures_table
+from trainers.evaluation.findings import Findings
 from trainers.objective import Objective
 from trainers.report import TEXT_WIDTH, replace
 from trainers.statistics import MeanResult, PairedResult, mean_interval, paired
+from trainers.walk_forward.backtest import in_words
 from trainers.walk_forward.folds import POLICY, FoldResult
 
 RESULT_FILE = "walk-forward.json"
@@ -48,6 +51,8 @@ class WalkForwardResult:
         total: over the episodes of all folds; days are resampled whole (`cluster_days`), also
             where several folds play them.
         ahead: folds in which the policy did better than the rival.
+        traded: what every out-of-sample bar once comes to; None of a layer that trades no bars,
+            and of too few bars.
     """
 
     layer: str
@@ -57,6 +62,7 @@ class WalkForwardResult:
     total: Line
     ahead: int
     confidence: float
+    traded: Findings | None = None
 
     @property
     def verdict(self) -> str:
@@ -87,6 +93,7 @@ class WalkForwardResult:
             "confidence": self.confidence,
             "folds": [_plain(asdict(line)) for line in self.lines],
             "total": _plain(asdict(self.total)),
+            "traded": None if self.traded is None else self.traded.as_dict(),
         }
 
 
@@ -148,11 +155,19 @@ def write(found: WalkForwardResult, folder: Path) -> Path:
     text = json.dumps(found.as_dict(), indent=2, allow_nan=False) + "\n"
     replace(folder / RESULT_FILE, text.encode())
     console = Console(file=io.StringIO(), width=TEXT_WIDTH)
-    console.print(table(found))
-    console.print(found.verdict, highlight=False, markup=False, soft_wrap=True)
+    say(found, console)
     told: io.StringIO = console.file  # type: ignore[assignment]
     replace(folder / TEXT_FILE, told.getvalue().encode())
     return folder / RESULT_FILE
+
+
+def say(found: WalkForwardResult, console: Console) -> None:
+    """The result, for people."""
+    console.print(table(found))
+    if found.traded is not None:
+        console.print(measures_table(found.traded))
+        console.print(in_words(found.traded), highlight=False, markup=False, soft_wrap=True)
+    console.print(found.verdict, highlight=False, markup=False, soft_wrap=True)
 
 
 def table(found: WalkForwardResult) -> Table:
