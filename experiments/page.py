@@ -73,8 +73,10 @@ def _learning(data: Data) -> Iterator[Row]:
             commit,
         )
     for name, wanted in data["wanted"].items():
-        told, value = name.replace("_", " "), data["figures"][name]
-        yield Row(f"{data['part']}, {told}", f"{value:.4g}", "", wanted, count, commit)
+        figures, told = data["figures"], name.replace("_", " ")
+        ends = (end for end in ("lowest", "highest") if f"{name}_{end}" in figures)
+        seeds = ", ".join(f"{end} seed {figures[f'{name}_{end}']:.4g}" for end in ends)
+        yield Row(f"{data['part']}, {told}", f"{figures[name]:.4g}", seeds, wanted, count, commit)
 
 
 def _ablation(data: Data) -> Iterator[Row]:
