@@ -99,6 +99,7 @@ class Engine:
         self._action, self._hold = hold_action(), hold_action()
         self.steps, self._next_id = 0, 0
         self._bar, self._parent_start, self._clock = -1, 0, clock
+        self._step_clock = 0  # of the last step, at its begin
         self._stopped, self._past = False, np.zeros(0, BAR)
         self._wanted_rollback: list[str] = []
         self._bind()
@@ -246,12 +247,15 @@ class Engine:
         try:
             if clock <= self._clock:
                 raise DataError(f"the bar of {bar.start} ns ends before the last one: clock back")
+            if late < 0.0:
+                # Taken in, it would make every later bar one of the past.
+                raise DataError(f"the bar of {bar.start} ns begins {-late:g} lengths from now")
             self.upper.feed(bar, clock)
         except DataError as error:
             self.health.refuse(_BARS, str(error), clock)
             return False
         self._clock = clock
-        if not 0.0 <= late <= self.config.freshness.bars:
+        if not late <= self.config.freshness.bars:
             why = f"stale: it came {late:g} lengths after its begin"
             self.health.refuse(_BARS, why, clock)
             return False
@@ -287,7 +291,7 @@ class Engine:
         sign_context(self.upper.context, side, self._context)
         if self.guard is not None:
             self.guard.side = side
-        self._parent_start = plan.start
+        self._parent_start = self._step_clock = plan.start
         self._forget()
 
     def _forget(self) -> None:
@@ -319,7 +323,7 @@ class Engine:
             self._silent_steps, self.steps, self._bar, self._row,
         )  # fmt: skip
         counts = self._heard.counts.tolist()
-        clock = self._parent_start + counts[hot.STEP] * self._step_ns
+        clock = self._step_clock = self._parent_start + counts[hot.STEP] * self._step_ns
         rows = counts[hot.OWNED_ROWS]
         sink.add(Event.NEW_TICK, clock, self._records.tick(rows), rows)
         source, action = self._choose(fault, counts[hot.SILENT_VENUES], clock)
@@ -393,8 +397,13 @@ class Engine:
 
     @property
     def completes(self) -> bool:
-        """Whether what is left of the parent may cross at its horizon."""
+        """Whether what is left of the parent may cross, at its horizon or by a stop."""
         return bool(self.hot.acted["complete"][0])
+
+    @property
+    def crossing_limit(self) -> int:
+        """The worst level of the parent's ladder at which it may."""
+        return int(self.hot.acted["limit"][0])
 
     def on_report(
         self, fills: NDArray[Any], cancelled: NDArray[Any], rejected: NDArray[Any], forced: int
@@ -407,13 +416,15 @@ class Engine:
         """
         if not (len(fills) or len(cancelled) or len(rejected) or forced >= 0):
             return
-        clock, sink = self._parent_start, self.sink
+        clock, sink = self._step_clock + self._step_ns, self.sink
         sink.tell(Event.STEP_REPORTED, clock, forced=forced)
         if forced >= 0:
             order = np.zeros(1, ORDER)
             order["id"], child = forced, np.zeros(1, CHILD)
             child["kind"], child["venue"] = AGGRESSIVE, SMART
-            child["quantity"] = int(fills["quantity"][fills["id"] == forced].sum())
+            child["quantity"] = sum(
+                int(told["quantity"][told["id"] == forced].sum()) for told in (fills, cancelled)
+            )
             order["child"] = child
             sink.add(Event.ORDER_SUBMITTED, clock, order.tobytes())
             self._next_id = forced + 1
@@ -431,7 +442,7 @@ class Engine:
 
     def on_closed(self, **told: Any) -> None:
         """The parent order is done; `told` goes to the log."""
-        self.sink.tell(Event.TRADE_CLOSED, self._parent_start, **told)
+        self.sink.tell(Event.TRADE_CLOSED, self._step_clock + self._step_ns, **told)
         self.recording.keep(self.config.audit.sync)
 
     def stop(self, reason: str) -> None:

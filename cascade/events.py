@@ -100,7 +100,8 @@ ACTED = np.dtype(
         ("asked", np.int64),
         ("refused", np.int64),  # child orders that the rules did not let through
         ("stop", np.int64),
-        ("complete", np.int64),  # whether what is left at the horizon crosses
+        ("complete", np.int64),  # whether what is left may cross, at the horizon or by a stop
+        ("limit", np.int64),  # the worst level of the ladder at which it does, where it may
         ("carry", np.float64),
     ]
 )

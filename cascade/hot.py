@@ -311,6 +311,7 @@ def _decide_step(
     acted.children, acted.asked = decision.children, decision.asked
     acted.refused, acted.stop = counts[UNITS_REFUSED], decision.stop
     acted.complete, acted.carry = 1 if complete else 0, decision.carry
+    acted.limit = _crossing_limit(hot, order, market.base, tick) if complete else 0
     counts[CHILDREN], counts[STOP] = decision.children, decision.stop
     counts[CANCEL_ALL] = decision.cancel_all
 
@@ -397,6 +398,15 @@ def _may_cross(hot: Any, parent: Any, account: Any, limits: Any, state: Any, tim
     judge(order, account, limits, state, verdict)
     account.open_buys[0], account.open_sells[0] = buys, sells
     return bool(verdict.action == APPROVE)
+
+
+@inlined
+def _crossing_limit(hot: Any, parent: Any, base: float, tick: float) -> int:
+    """The last whole tick inside the collar of what `_may_cross` has judged, ladder level."""
+    if parent.remaining <= 0:
+        return 0
+    ladder = hot.verdicts[len(hot.verdicts) - 1].price / tick - base
+    return int(math.floor(ladder) if parent.side == BUY else math.ceil(ladder))
 
 
 def hold_action() -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ class Plan:
     Attributes:
         start: of that bar, ns since 1970 UTC.
         signed: units, sells below 0.
-        reduces_risk: whether it brings the position toward flat.
+        reduces_risk: whether it brings the position toward flat, and not beyond.
     """
 
     start: int
@@ -63,7 +63,7 @@ class Planner:
         if not signed:
             return Plan(clock, 0)
         position = int(account["position"][0])
-        reduces = abs(position + signed) < abs(position)
+        reduces = toward_flat(position, signed)
         confidence, entanglement, spread_bp = self._upper.urgent
         self._sink.tell(
             Event.TRADE_QUALIFIED,
@@ -103,6 +103,11 @@ class Planner:
         sized = self._sizer.sized(target, score, returns, account, market)
         self._sink.tell(Event.KELLY_SIZING, clock, **sized.told)
         return sized.target
+
+
+def toward_flat(position: int, signed: int) -> bool:
+    """Whether an order of `signed` units brings a position toward flat, and not beyond."""
+    return signed * position < 0 and abs(signed) <= abs(position)
 
 
 def tell_watch(guard: Guard, standing: int, health: Health, sink: Sink, clock: int) -> None:

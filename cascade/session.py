@@ -291,7 +291,12 @@ class PaperSession:
         if sends:
             paper.children[...], paper.cancels[...] = hot.children, hot.cancels
             paper.decision[...] = hot.decision
-            market.step(hot.acted["action"][0], engine.refused_units, engine.completes)
+            market.step(
+                hot.acted["action"][0],
+                engine.refused_units,
+                engine.completes,
+                engine.crossing_limit,
+            )
         else:
             paper.cancels[...] = 0
             paper.decision[...] = self._nothing

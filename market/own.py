@@ -392,12 +392,19 @@ def advance(desk: Desk, flow: Any, until: float) -> None:
     record(desk.episode).clock = until
 
 
-@kernel
-def cross_remainder(desk: Desk, flow: Any, twice_mid: int, gap_ticks: int) -> None:
-    """Cancel what rests and take the rest of the parent from all venues, whatever the price.
+@inlined
+def any_price(flow: Any, side: int) -> int:
+    """The limit of an order that takes whatever the ladder holds, level."""
+    return int(flow.ladder - 1) if side == lob.BUY else 0
 
-    Where the books hold less than that, the last units are charged at the worst
-    price taken (the mid where the books are empty) plus `gap_ticks`.
+
+@kernel
+def cross_remainder(desk: Desk, flow: Any, twice_mid: int, gap_ticks: int, limit: int) -> None:
+    """Cancel what rests and take the rest of the parent from all venues, up to `limit`.
+
+    What is not to be had within a limit is given up. At any price (`any_price`), where the
+    books hold less, the last units are charged at the worst price taken (the mid where the
+    books are empty) plus `gap_ticks`.
     """
     parent = record(desk.parent)
     drop_children_in_flight(desk)
@@ -407,10 +414,13 @@ def cross_remainder(desk: Desk, flow: Any, twice_mid: int, gap_ticks: int) -> No
         return
     parent.forced += quantity
     side = parent.side
-    limit = flow.ladder - 1 if side == lob.BUY else 0
     since = desk.tape.count[0]
     left = take_now(desk, flow, SMART, limit, quantity, twice_mid)
-    if left > 0:
+    if left > 0 and limit != any_price(flow, side):
+        parent.forced -= left
+        parent.abandoned += left
+        parent.remaining = 0
+    elif left > 0:
         worst = round(0.5 * twice_mid)
         if desk.tape.count[0] > since:
             last = ((desk.tape.count[0] - 1) & desk.tape.mask) * lob.TRADE_FIELDS

@@ -31,6 +31,7 @@ from market.view import twice_mid_of
 from market.working import WORKED
 
 _MOST_REPORTS = 8192  # fills, or ends, of one step
+_ANY_LEVEL = 1 << 30  # beyond every ladder
 
 
 @kernel
@@ -100,18 +101,29 @@ class PaperMarket:
         """Twice the mid that the view shows, ladder ticks."""
         return int(_twice_mid(self.simulator.market))
 
-    def step(self, action: NDArray[np.float32], refused: int = 0, complete: bool = True) -> None:
+    def step(
+        self,
+        action: NDArray[np.float32],
+        refused: int = 0,
+        complete: bool = True,
+        limit: int | None = None,
+    ) -> None:
         """Send what `paper` holds of children and cancels, and run the market for a step.
 
         Args:
             action: the joint action [ACTION_WIDTH] that it was decoded from.
             refused: units that the rules did not let through.
-            complete: whether what is left at the horizon crosses; it is given up otherwise.
+            complete: whether what is left crosses, at the horizon or where a stop completes it;
+                it is given up otherwise.
+            limit: the worst level at which it does, of the ladder; what is not to be had there
+                is given up. At any price where None.
 
         Raises:
             SimulatorError: more was filled at once than reports hold.
         """
-        paper_step(self.paper, self.simulator.market, action, self.twice_mid, refused, complete)
+        market = self.simulator.market
+        worst = int(market.parents["side"][0]) * _ANY_LEVEL if limit is None else limit
+        paper_step(self.paper, market, action, self.twice_mid, refused, complete, worst)
         report = self.paper.report[0]
         if max(int(report["fills"]), int(report["ended"])) > _MOST_REPORTS:
             raise SimulatorError(

@@ -225,10 +225,16 @@ def _begin_order(
 
 
 @inlined
-def _cross(paper: Any, market: Market, desk: Desk, twice_mid: int, forced: int, since: int) -> None:
-    """Report the order by which the rest of the parent has crossed."""
+def _cross(
+    paper: Any, market: Market, desk: Desk, twice_mid: int, forced: int, abandoned: int, since: int
+) -> None:
+    """Report the order by which the rest of the parent has crossed, and what it left.
+
+    forced, abandoned, since: of the parent and the tape, before it did.
+    """
     parent, report = record(desk.parent), paper.report[0]
-    quantity = parent.forced - forced
+    taken, left = parent.forced - forced, parent.abandoned - abandoned
+    quantity = taken + left
     if quantity <= 0:
         return
     order = paper.rested[len(paper.rested) - 1]
@@ -236,7 +242,9 @@ def _cross(paper: Any, market: Market, desk: Desk, twice_mid: int, forced: int, 
     report.next_id += 1
     _begin_order(paper, desk, order, report.forced_id, quantity, twice_mid)
     _took(paper, desk, order, since)
-    if order.left > 0:
+    if left > 0:
+        _given_up(paper, order, left, CANCELLED, True)
+    elif order.left > 0:
         # More than the books hold: the simulator charges the last units beyond the worst price.
         last = ((desk.tape.count[0] - 1) & desk.tape.mask) * lob.TRADE_FIELDS
         worst = round(0.5 * twice_mid)
@@ -244,23 +252,25 @@ def _cross(paper: Any, market: Market, desk: Desk, twice_mid: int, forced: int, 
             worst = desk.tape.rows[last + lob.TRADE_PRICE]
         price = worst + parent.side * market.flow[0].sweep_ticks
         _filled(paper, desk, order, 0, price, order.left, 0)
-    paper.worked[0].forced += quantity
+    paper.worked[0].forced += taken
 
 
 @kernel
-def _stop(paper: Any, market: Market, desk: Desk, twice_mid: int) -> None:
-    """EMERGENCY_STOP: what reduces risk is completed at market, anything else given up."""
+def _stop(
+    paper: Any, market: Market, desk: Desk, twice_mid: int, complete: bool, limit: int
+) -> None:
+    """EMERGENCY_STOP: what reduces risk is completed where it may, anything else given up."""
     parent, episode, flow = record(desk.parent), record(desk.episode), market.flow[0]
     parent.stopped = 1
     drop_children_in_flight(desk)
     _give_up_flying(paper)
     there = episode.clock + latency_of(market, 0, SMART, 0)
     _advance(paper, desk, flow, min(there, (parent.step + 1) * paper.rules[0].step_seconds))
-    if parent.reduces_risk == 1:
+    if parent.reduces_risk == 1 and complete:
         _give_up_resting(paper)
-        forced, since = parent.forced, desk.tape.count[0]
-        cross_remainder(desk, flow, twice_mid, paper.rules[0].sweep_ticks)
-        _cross(paper, market, desk, twice_mid, forced, since)
+        forced, abandoned, since = parent.forced, parent.abandoned, desk.tape.count[0]
+        cross_remainder(desk, flow, twice_mid, paper.rules[0].sweep_ticks, limit)
+        _cross(paper, market, desk, twice_mid, forced, abandoned, since)
     else:
         _abandon(paper, desk, flow)
 
@@ -279,19 +289,26 @@ def _abandon(paper: Any, desk: Desk, flow: Any) -> None:
 
 @kernel
 def paper_step(
-    paper: Any, market: Market, action: Any, twice_mid: int, refused: int, complete: bool
+    paper: Any,
+    market: Market,
+    action: Any,
+    twice_mid: int,
+    refused: int,
+    complete: bool,
+    worst: int,
 ) -> None:
     """See `market.paper.PaperMarket.step`."""
     desk = desk_at(market, 0)
     flow, parent, rules = market.flow[0], record(desk.parent), paper.rules[0]
     decision, report = paper.decision[0], paper.report[0]
+    limit = max(min(worst, flow.ladder - 1), 0)  # beyond the ladder: at any price
     desk.tape.count[0] = 0
     report.fills, report.ended, report.forced_id = 0, 0, -1
     clear_last_step(parent)
     parent.last_rejected += refused
     note_decision(parent, action, decision)
     if decision.stop == 1:
-        _stop(paper, market, desk, twice_mid)
+        _stop(paper, market, desk, twice_mid, complete, limit)
     else:
         if decision.cancel_all == 1:
             drop_children_in_flight(desk)
@@ -300,10 +317,11 @@ def paper_step(
     _advance(paper, desk, flow, (parent.step + 1) * rules.step_seconds)
     if not complete and parent.step + 1 == parent.horizon:
         _abandon(paper, desk, flow)
-    forced, since = parent.forced, desk.tape.count[0]
-    finish_step(market, 0, desk, rules)
+    forced, abandoned, since = parent.forced, parent.abandoned, desk.tape.count[0]
+    finish_step(market, 0, desk, rules, limit)
     if parent.done == 1 or parent.forced > forced:
         _give_up_flying(paper)
         _give_up_resting(paper)
-    _cross(paper, market, desk, twice_mid_of(market.depth[0], twice_mid * 0.5), forced, since)
+    mid = twice_mid_of(market.depth[0], twice_mid * 0.5)
+    _cross(paper, market, desk, mid, forced, abandoned, since)
     paper.worked[0].fees = parent.fees

@@ -17,6 +17,7 @@ from market.desk import Desk, desk_at, next_own, taker_fee
 from market.kernels import inlined, kernel
 from market.own import (
     advance,
+    any_price,
     cancel_all_own,
     cross_remainder,
     drop_children_in_flight,
@@ -149,7 +150,8 @@ def _stop(market: Market, n: int, desk: Desk, rules: Any, twice_mid: int) -> Non
     there = episode.clock + latency_of(market, n, SMART, 0)
     advance(desk, flow, min(there, (parent.step + 1) * rules.step_seconds))
     if parent.reduces_risk == 1:
-        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
+        limit = any_price(flow, parent.side)
+        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks, limit)
         return
     cancel_all_own(desk, flow)
     quantity = parent.remaining
@@ -221,14 +223,17 @@ def note_decision(parent: Any, action: Any, decision: Any) -> None:
 
 
 @inlined
-def finish_step(market: Market, n: int, desk: Desk, rules: Any) -> None:
-    """Close a step whose market has run: view, forced crossing at the horizon, marks."""
+def finish_step(market: Market, n: int, desk: Desk, rules: Any, limit: int) -> None:
+    """Close a step whose market has run: view, forced crossing at the horizon, marks.
+
+    limit: of that crossing, see `cross_remainder`.
+    """
     flow, parent, episode = market.flow[0], record(desk.parent), record(desk.episode)
     parent.step += 1
     observe_step(market, n)
     if parent.step == parent.horizon and parent.remaining > 0:
         twice_mid = twice_mid_of(market.depth[n], episode.last_mid)
-        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks)
+        cross_remainder(desk, flow, twice_mid, rules.sweep_ticks, limit)
     best = quote(market.depth[n], BID if parent.side > 0 else ASK)
     summarise_resting(desk, flow, best)
     _mark(parent, episode, rules)
@@ -277,4 +282,4 @@ def work_step(
             drop_children_in_flight(desk)
         _send_all(market, n, desk, decision.children, children, cancels, twice_mid)
     advance(desk, flow, (parent.step + 1) * rules.step_seconds)
-    finish_step(market, n, desk, rules)
+    finish_step(market, n, desk, rules, any_price(flow, parent.side))

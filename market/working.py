@@ -18,6 +18,7 @@ from market.desk import Desk, background_quote, best_opposite, desk_at
 from market.kernels import inlined, kernel
 from market.own import (
     advance,
+    any_price,
     cancel_all_own,
     cross_remainder,
     post,
@@ -199,7 +200,8 @@ def _finish(desk: Desk, flow: Any, worked: Any) -> None:
     worked.forced = parent.remaining
     if parent.remaining > 0:
         impact = episode.impact
-        cross_remainder(desk, flow, _twice_mid(desk, flow), flow.sweep_ticks)
+        limit = any_price(flow, parent.side)
+        cross_remainder(desk, flow, _twice_mid(desk, flow), flow.sweep_ticks, limit)
         _add_fills(desk, worked, worked.forced, episode.reference, impact)
     worked.passive = parent.filled_passive
     worked.slippage = parent.slippage

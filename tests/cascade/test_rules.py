@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from cascade.audit import read_log
 from cascade.events import TICK, Event
+from cascade.hot import hold_action
+from cascade.planning import toward_flat
 from configs.cascade import AuditConfig, CascadeConfig
 from configs.risk import LimitConfig, RiskConfig, VarConfig
+from market.decode import EMERGENCY_STOP, RISK_DECISION
 from market.view import twice_mid_of
 from tests.cascade.test_engine import TWO, Run, bars
 
@@ -72,7 +75,7 @@ class Accountant:
         self.position, self.side, self.traded, self.mid, self.base = 0, 0, 0, 0.0, 0.0
         self.open: dict[int, int] = {}
         self.times: deque[float] = deque()
-        self.forced = -1
+        self.forced, self.complete, self.crossings = -1, False, 0
         self.problems: list[str] = []
         self.orders = 0
 
@@ -86,8 +89,12 @@ class Accountant:
             depth = np.ascontiguousarray(tick["depth"])
             self.mid = 0.5 * twice_mid_of(depth, float(tick["episode"]["last_mid"]))
             self.base = float(tick["episode"]["base"])
+        elif record.event == Event.EXECUTE_TRADE:
+            self.complete = bool(record.array()["complete"][0])
         elif record.event == Event.STEP_REPORTED:
             self.forced = record.told()["forced"]
+            if self.forced >= 0 and not self.complete:
+                self._say(f"order {self.forced} crosses, and the rules said no")
         elif record.event == Event.ORDER_SUBMITTED:
             for order in record.array():
                 self._sent(order, record.clock / _NS)
@@ -104,6 +111,7 @@ class Accountant:
         self.open[number] = units
         start, end = (self.position + self.side * more for more in (opened, opened + units))
         if number == self.forced:
+            self.crossings += 1
             return  # what it comes to is checked fill by fill
         if self.side * end > self.most:
             self._say(f"order {number} may take the position to {end}, limit {self.most}")
@@ -124,6 +132,11 @@ class Accountant:
     def _filled(self, fill: Any) -> None:
         units, before = int(fill["quantity"]), abs(self.position)
         self._left(int(fill["id"]), units)
+        mark, price = self.base + self.mid, self.base + int(fill["price"])
+        if int(fill["id"]) == self.forced and (
+            self.side * (price - mark) > self.limits.collar * mark + _TICKS
+        ):
+            self._say(f"order {self.forced} crosses at {price:g}, marked at {mark:g}")
         self.position += self.side * units
         self.traded += units
         if abs(self.position) > max(self.most, before):
@@ -190,6 +203,67 @@ def test_the_accountant_finds_what_passes_a_limit(tmp_path: Path) -> None:
     found = _audited(run, limits, 1).problems
     for text in ("units", "orders in", "the position is", "may take the position"):
         assert any(text in problem for problem in found)
+
+
+def _crossing(folder: Path, collar: float) -> tuple[Run, Accountant]:
+    """A run whose execution agents wait, so that every parent is left to the crossing."""
+    limits = LIMITS.model_copy(update={"collar": collar})
+    run = Run(folder, config=_config(limits))
+    execution = run.models.active["execution"]
+
+    def wait() -> None:
+        execution.actions[:] = hold_action()
+
+    execution.ask = wait
+    run.session.run(400)
+    run.engine.end()
+    run.sink.close()
+    most = int(run.session.account["limit"][0])
+    return run, _audited(run, limits, most)
+
+
+def test_what_crosses_at_the_horizon_stays_within_the_collar(tmp_path: Path) -> None:
+    near, narrow = _crossing(tmp_path / "narrow", 2e-4)
+    wide, usual = _crossing(tmp_path / "wide", 0.05)
+    assert narrow.crossings > 0 and usual.crossings > 0
+    assert not narrow.problems and not usual.problems
+    given_up = [told["abandoned"] for told in near.told(Event.TRADE_CLOSED)]
+    assert max(given_up) > 0  # and recorded as cancelled, or the account would not be even
+    assert near.session.tally["units_cancelled"] > 0
+    assert max(told["abandoned"] for told in wide.told(Event.TRADE_CLOSED)) == 0
+
+
+def test_a_networks_stop_crosses_nothing_that_the_rules_refuse(tmp_path: Path) -> None:
+    """A person has stopped; the parent would take the position through flat and beyond."""
+    run = Run(tmp_path, config=_config())
+    run.to_a_parent()
+    session, engine = run.session, run.engine
+    held = -3 * session.plan.signed // 4
+    assert engine.guard is not None
+    engine.guard.gate.account["position"][0, 0] = held
+    session.market.simulator.market.parents["reduces_risk"] = 1
+    execution = run.models.active["execution"]
+
+    def stop() -> None:
+        execution.actions[:] = hold_action()
+        execution.actions[RISK_DECISION] = EMERGENCY_STOP
+
+    execution.ask = stop
+    engine.stop("a person's")
+    session.step()
+    assert session.market.done
+    assert not engine.completes
+    assert session.market.worked()["quantity"] == 0
+
+
+@pytest.mark.parametrize(
+    ("position", "signed", "reduces"),
+    [(10, -4, True), (-10, 10, True), (10, -11, False), (10, 1, False), (0, 5, False)],
+)
+def test_an_order_through_flat_does_not_reduce_risk(
+    position: int, signed: int, reduces: bool
+) -> None:
+    assert toward_flat(position, signed) is reduces
 
 
 def test_children_that_come_too_fast_are_refused_and_recorded(tmp_path: Path) -> None:
