@@ -16,7 +16,16 @@ import numpy as np
 from cascade.book_state import BookState, book_state_of
 from cascade.engine import Engine
 from cascade.events import DECIDED, Event
-from cascade.hot import FAULTS, SOUND, UNITS_REFUSED, Judging, decider, hot_arrays, read_step
+from cascade.hot import (
+    FAULTS,
+    SOUND,
+    UNITS_REFUSED,
+    Judging,
+    decider,
+    hot_arrays,
+    read_step,
+    trust_rules,
+)
 from cascade.told import Teller
 from cascade.view import ExecutionView, view_of_book
 from configs.errors import AuditError, RequestError
@@ -72,7 +81,7 @@ def _decided(
         sign_context(engine.upper.context, side, context)
     fault = read_step(
         heard, view.parent, view.episode, view.depth, view.owned, context, engine.rules,
-        engine.config.freshness.silent_steps, 0, 0, model.row,
+        engine.config.freshness.silent_steps, trust_rules(engine.config.freshness), 0, 0, model.row,
     )  # fmt: skip
     if fault != SOUND:
         raise RequestError(f"book state: {FAULTS[fault]}: expected books and an order that fit")

@@ -278,7 +278,8 @@ class Council:
 
 
 @kernel
-def _trust(depth: Any, stamps: Any, now: float, rules: Any, base: float, trusted: Any) -> float:
+def trust(depth: Any, stamps: Any, now: float, rules: Any, base: float, trusted: Any) -> float:
+    """See `trusted_venues`."""
     rule, mids, weights = rules[0], np.empty(VENUE_COUNT), np.ones(VENUE_COUNT)
     sorted_mids, count = np.empty(VENUE_COUNT), 0
     for venue in range(VENUE_COUNT):
@@ -319,4 +320,4 @@ def trusted_venues(
         base: ticks, of the ladder's level 0 (`EPISODE.base`).
         trusted: [VENUE_COUNT], written with 0 or 1 (as `cascade.routing.Router.trusted`).
     """
-    return float(_trust(depth, stamps, now, rules, base, trusted))
+    return float(trust(depth, stamps, now, rules, base, trusted))

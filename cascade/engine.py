@@ -31,12 +31,13 @@ from cascade.hot import (
     hold_action,
     hot_arrays,
     read_step,
+    trust_rules,
 )
 from cascade.models import LayerModel, Models
 from cascade.planning import Plan, Planner, tell_watch
 from cascade.recording import Recording
 from cascade.records import Records
-from cascade.risk import Guard
+from cascade.risk import Guard, day_rules
 from cascade.upper import STRATEGIC, TACTICAL, Upper
 from cascade.voices import Voices
 from configs.barwise import LayerConfig
@@ -84,6 +85,9 @@ class Engine:
         self.health = Health(sink, caller, config.fallback)
         self._voices = Voices(models, config)
         self.upper = Upper(models, self._voices, self.health, sink, execution)
+        # As it is recorded, so that a replay is by the same day.
+        rules = day_rules(config.risk, self._setter, self.upper.minutes)
+        self.config = config.model_copy(update={"risk": rules})
         self._planner = Planner(self.upper, self.health, sink, config)
         self.rules = execution_rules(execution)
         arrays = hot_arrays(execution.child.max_children, execution.child.max_resting)
@@ -91,6 +95,7 @@ class Engine:
         self._records = Records(self._heard, self.hot)
         self.recording = Recording(sink, self.health, self._forget)
         self._silent_steps = config.freshness.silent_steps
+        self._trust = trust_rules(config.freshness)
         self._step_ns = round(execution.step_seconds * _NS)
         self._bar_ns = round(self.upper.minutes * NS_PER_MINUTE)
         self.guard: Guard | None = None
@@ -278,12 +283,18 @@ class Engine:
 
     def _opened(self, account: NDArray[Any]) -> Guard:
         """The rules over an account that begins, by the layer whose account is traded."""
-        model = self.models.active.get(TACTICAL) or self.models.active[STRATEGIC]
-        config: LayerConfig = model.config
+        config = self._setter
         # The limit is a share of the usual volume of the layer's bar.
         usual = int(account["limit"][0]) / config.account.limit_participation
         volume = usual * self.upper.minutes / config.bar_minutes
         return Guard(self.config.risk, account, config.market.tick, volume, self._bar_ns)
+
+    @property
+    def _setter(self) -> LayerConfig:
+        """Of the layer whose bars and account are traded."""
+        model = self.models.active.get(TACTICAL) or self.models.active[STRATEGIC]
+        config: LayerConfig = model.config
+        return config
 
     def begin_parent(self, plan: Plan) -> None:
         """Make ready for the steps of a parent order."""
@@ -320,7 +331,7 @@ class Engine:
         guard.keep()
         fault = read_step(
             self._heard, parent, episode, depth, owned, self._context, self.rules,
-            self._silent_steps, self.steps, self._bar, self._row,
+            self._silent_steps, self._trust, self.steps, self._bar, self._row,
         )  # fmt: skip
         counts = self._heard.counts.tolist()
         clock = self._step_clock = self._parent_start + counts[hot.STEP] * self._step_ns
@@ -359,11 +370,13 @@ class Engine:
         return source, self._action if source == REPEATED else self._hold
 
     def _watch_venues(self, clock: int) -> None:
-        silent = self._heard.seen["silent"][0]
+        silent, apart = self._heard.seen["silent"][0], self._heard.seen["apart"][0]
         for venue in range(VENUE_COUNT):
             name = f"venue {venue}"
             if silent[venue] >= self._silent_steps:
                 self.health.degrade(name, "silent", clock)
+            elif apart[venue]:
+                self.health.degrade(name, "its quotes lie off the other venues'", clock)
             elif name in self.health.degraded:
                 self.health.recover(name, clock)
 

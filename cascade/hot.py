@@ -15,7 +15,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.consensus import consensus_rules, trust
 from cascade.events import ACTED, DECIDED, HELD, ORDER, OWNED, REFUSAL, REFUSED, TICK
+from configs.cascade import FreshnessConfig
+from configs.coordination import CoordinationConfig
 from configs.market import VENUE_COUNT
 from market.decode import ACTION_WIDTH, CHILD, DECISION, HOLD_CHILDREN, RISK_DECISION, decode
 from market.kernels import inlined, kernel
@@ -25,7 +28,16 @@ from market.risk.children import orders_of_children
 from market.risk.judge import judge, send_all
 from market.risk.layout import APPROVE, REDUCE_SIZE, VERDICT
 from market.risk.ledger import open_excess, take_mark, value_account, watch
-from market.state import ACTIVE, LEVEL_PRICE, LEVELS_SEEN, OWNED_FIELDS, SMART
+from market.state import (
+    ACTIVE,
+    ASK,
+    BID,
+    LEVEL_PRICE,
+    LEVEL_QUANTITY,
+    LEVELS_SEEN,
+    OWNED_FIELDS,
+    SMART,
+)
 from market.view import EMPTY_PRICE, twice_mid_of
 from signals.execution_rows import observe
 from signals.upstream import CONTEXT_WIDTH
@@ -38,6 +50,7 @@ SEEN = np.dtype(
     [
         ("clock", np.float64),  # of the last step, seconds of the parent; -inf before the first
         ("silent", np.int64, VENUE_COUNT),  # steps in a row without anything new
+        ("apart", np.int64, VENUE_COUNT),  # 1 where its quotes lie off the others'
     ]
 )
 
@@ -45,13 +58,15 @@ SEEN = np.dtype(
 class Heard(NamedTuple):
     """What `read_step` writes besides the agents' row."""
 
-    depth: NDArray[np.int32]  # the view, silent venues left out
+    depth: NDArray[np.int32]  # the view, silent and faulty venues left out
     last_depth: NDArray[np.int32]  # as it came in the step before
     seen: NDArray[Any]  # SEEN [1]
     tick: NDArray[Any]  # TICK [1], the step as it came
     owned: NDArray[Any]  # OWNED [max_resting], the active ones; in memory they follow `tick`
     resting: NDArray[np.int32]  # [max_resting, OWNED_FIELDS], own orders as they came
     counts: NDArray[np.int64]  # [COUNTS]
+    trusted: NDArray[np.int8]  # [VENUE_COUNT], scratch
+    stamps: NDArray[np.float64]  # [VENUE_COUNT], zeros: silence is told apart by `seen`
 
 
 class Judging(NamedTuple):
@@ -74,7 +89,7 @@ class Judging(NamedTuple):
 class Hot(NamedTuple):
     """What one step's decision comes to, and what it is made of."""
 
-    depth: NDArray[np.int32]  # the view, silent venues left out
+    depth: NDArray[np.int32]  # the view, silent and faulty venues left out
     tick: NDArray[Any]  # TICK [1], the step as it came
     resting: NDArray[np.int32]  # [max_resting, OWNED_FIELDS], own orders as they came
     children: NDArray[Any]  # CHILD [max_children]; refused ones have no quantity
@@ -124,6 +139,8 @@ def hot_arrays(max_children: int, max_resting: int) -> tuple[Heard, Hot]:
         owned=record[TICK.itemsize :].view(OWNED),
         resting=np.zeros((max_resting, OWNED_FIELDS), np.int32),
         counts=np.zeros(COUNTS, np.int64),
+        trusted=np.zeros(VENUE_COUNT, np.int8),
+        stamps=np.zeros(VENUE_COUNT),
     )
     hot = Hot(
         depth=heard.depth,
@@ -144,10 +161,17 @@ def hot_arrays(max_children: int, max_resting: int) -> tuple[Heard, Hot]:
     return heard, hot
 
 
+def trust_rules(config: FreshnessConfig) -> NDArray[Any]:
+    """cascade.consensus.RULES [1], by which venues are believed."""
+    told = CoordinationConfig(quote_distance_bp=config.quote_distance_bp)
+    out: NDArray[Any] = consensus_rules(told)
+    return out
+
+
 def forget(heard: Heard) -> None:
     """Remember nothing of the steps before: at a parent's begin, and after an interruption."""
     heard.seen["clock"] = -np.inf
-    heard.seen["silent"] = 0
+    heard.seen["silent"] = heard.seen["apart"] = 0
     heard.last_depth[...] = 0
 
 
@@ -204,6 +228,28 @@ def _listen(heard: Any, depth: Any, most: int) -> int:
 
 
 @inlined
+def _doubt(heard: Any, trust_rules: Any, base: float) -> int:
+    """Leave out venues whose quotes lie off the trimmed mid of all; how many those are.
+
+    Where more than f of the n >= 3 f + 1 venues do not quote, nobody can tell, and all stand.
+    """
+    mid = trust(heard.depth, heard.stamps, 0.0, trust_rules, base, heard.trusted)
+    count = 0
+    for venue in range(VENUE_COUNT):
+        bid = heard.depth[venue, BID, 0, LEVEL_PRICE]
+        ask = heard.depth[venue, ASK, 0, LEVEL_PRICE]
+        apart = math.isfinite(mid) and bid >= 0 and ask >= 0 and heard.trusted[venue] == 0
+        heard.seen[0].apart[venue] = 1 if apart else 0
+        if apart:
+            count += 1
+            for half in range(2):
+                for level in range(LEVELS_SEEN):
+                    heard.depth[venue, half, level, LEVEL_PRICE] = EMPTY_PRICE
+                    heard.depth[venue, half, level, LEVEL_QUANTITY] = 0
+    return count
+
+
+@inlined
 def _note(
     heard: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, step: int, bar: int
 ) -> None:
@@ -233,7 +279,7 @@ def _note(
 @kernel
 def read_step(
     heard: Any, parent: Any, episode: Any, depth: Any, owned: Any, context: Any, rules: Any,
-    silent_steps: int, step: int, bar: int, row: Any,
+    silent_steps: int, trust_rules: Any, step: int, bar: int, row: Any,
 ) -> int:  # fmt: skip
     """Note a step's inputs, check them and write the agents' row; SOUND, or what is wrong.
 
@@ -242,6 +288,7 @@ def read_step(
         depth: int32 [VENUE_COUNT, 2, LEVELS_SEEN, 2]; owned: int32 [max_resting, OWNED_FIELDS].
         context: float64 [CONTEXT_WIDTH], signed.
         silent_steps: after which a venue without anything new counts as silent.
+        trust_rules: cascade.consensus.RULES [1].
         step, bar: for the log; see `events.TICK`.
         row: float32 [row width], written.
     """
@@ -257,6 +304,7 @@ def read_step(
     seen.clock = market.clock
     if _listen(heard, depth, silent_steps) == 0:
         return SILENT
+    heard.counts[SILENT_VENUES] += _doubt(heard, trust_rules, market.base)
     observe(order, market, heard.depth, context, rules[0], row)
     return SOUND
 
@@ -416,4 +464,14 @@ def hold_action() -> NDArray[np.float32]:
     return action
 
 
-__all__ = ["DECIDED", "HELD", "REFUSED", "SMART", "Hot", "decider", "hot_arrays", "read_step"]
+__all__ = [
+    "DECIDED",
+    "HELD",
+    "REFUSED",
+    "SMART",
+    "Hot",
+    "decider",
+    "hot_arrays",
+    "read_step",
+    "trust_rules",
+]

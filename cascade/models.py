@@ -131,9 +131,28 @@ class LayerModel(Generic[C]):
             self._beside = self.policy.bound(POLICY, 1 + len(DIRECTIONS))
             rows, answers = self._beside.inputs[ROWS], self._beside.outputs[PROBABILITIES]
             self.given = rows[1:], answers[1:]
-            self._beside.run()
         self._sampling: BoundGraph | None = None
-        self.decide()  # the first run allocates
+        self._prove()
+
+    def _prove(self) -> None:
+        """Run once: the first run allocates, and shows what no check of names and widths can.
+
+        Raises:
+            ArtefactError: its network cannot be run on rows of this version.
+        """
+        try:
+            if self._beside is not None:
+                self._beside.run()
+            self.decide()
+        except ArtefactError:
+            raise
+        # ONNX Runtime's exceptions share no base below Exception; each means a bad file here.
+        except Exception as error:
+            raise ArtefactError(
+                f"{self.folder}: its network fails on its first rows "
+                f"({str(error).splitlines()[0]}), expected float32 of any number of rows; export "
+                "it again"
+            ) from error
 
     def decide(self) -> None:
         """Ask, or whatever stands in for `ask` where faults are injected.

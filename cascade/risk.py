@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.hot import STOPPED, WATCHED, Judging, standing_of
+from configs.barwise import LayerConfig
 from configs.risk import RiskConfig, SampleConfig
+from configs.tactical import TacticalConfig
 from market.kernels import inlined, kernel
 from market.orders.layout import BUY, DAY, IS, ORDER, SELL
 from market.risk.covariance import DAYS_A_YEAR
@@ -38,6 +40,8 @@ from signals.bars.streams import Bar
 _NS = 1_000_000_000
 _FORGOTTEN = 1e-9  # weight of a bar in a moving average that is none any more
 _ONE = 0  # the instrument of a cascade
+_DAY_BARS = "day_bars"
+_DAY_MINUTES = 390.0  # 6.5 hours
 
 
 @inlined
@@ -67,6 +71,23 @@ def _book_report(
         if fill.id == forced:
             _open(account, side, fill.quantity)
         book_fill(account, 0, side, fill.quantity, (base + fill.price) * tick, 0.0)
+
+
+def day_rules(config: RiskConfig, layer: LayerConfig, minutes: float) -> RiskConfig:
+    """The rules, with as many bars in a day as the artefact was trained for, unless one set it.
+
+    Value at risk is of a day: in a market that trades 23 hours one of 6.5 would be told half.
+
+    Args:
+        layer: of the artefact that sets the bars; minutes: their length.
+    """
+    if _DAY_BARS in config.var.model_fields_set:
+        return config
+    bars = round(_DAY_MINUTES / minutes)
+    if isinstance(layer, TacticalConfig):
+        bars = layer.risk.day_bars
+    var = config.var.model_copy(update={_DAY_BARS: max(bars, 1)})
+    return config.model_copy(update={"var": var})
 
 
 class Guard:

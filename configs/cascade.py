@@ -50,6 +50,11 @@ class FreshnessConfig(Config):
     silent_steps: PositiveInt = Field(
         3, description="steps in a row in which a venue quotes nothing new, before it is silent"
     )
+    quote_distance_bp: PositiveFloat = Field(
+        50.0,
+        description="from the trimmed mid of all venues, beyond which one is taken for faulty and "
+        "left out; one of four may be",
+    )
 
 
 class AuditConfig(Config):

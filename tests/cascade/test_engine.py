@@ -346,6 +346,47 @@ def test_a_silent_venue_is_not_seen_until_it_speaks(tmp_path: Path) -> None:
     run.ended()
 
 
+def test_a_venue_that_quotes_off_the_others_is_left_out_of_view_and_mark(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.to_a_parent()
+    view = run.session.market.simulator.market
+    parent, episode, owned = view.parents.copy(), view.episodes.copy(), view.owned[0]
+    honest = view.depth[0].copy()
+    marks = []
+    for step in range(3):
+        depth = honest.copy()
+        depth[:, :, :, 1] += step  # all say something new
+        if step == 1:
+            quoted = depth[2, :, :, 0] >= 0
+            depth[2, :, :, 0][quoted] += 300
+        episode["clock"] += 1.0
+        assert run.engine.on_step(parent, episode, depth, owned)
+        assert ("venue 2" in run.engine.degraded) == (step == 1)
+        assert (run.engine.hot.depth[2, :, :, 0] == EMPTY_PRICE).all() == (step == 1)
+        assert run.engine.guard is not None
+        marks.append(float(run.engine.guard.gate.account["price"][0, 0]))
+    assert marks[1] == pytest.approx(marks[0], abs=0.02)  # currency: a tick or two, not three
+    run.ended()
+    why = [told["why"] for told in run.told(Event.DEGRADED)]
+    assert why == ["its quotes lie off the other venues'"]
+
+
+def test_a_bar_of_the_future_is_refused_and_those_after_it_are_not(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.to_a_parent()
+    session, engine = run.session, run.engine
+    bar = session.bar_at(session.bar)
+    later = bar._replace(start=bar.start + 365 * 24 * 3600 * 1_000_000_000)
+    clock = engine.clock
+    engine.on_bar(later, bar.start, session.account, session.bar)
+    assert engine.clock == clock
+    assert "bars" in engine.degraded
+    engine.on_bar(bar, bar.start, session.account, session.bar + 1)
+    assert "bars" not in engine.degraded
+    assert engine.clock > clock
+    run.ended()
+
+
 def test_a_full_disk_stops_trading_and_room_resumes_it(tmp_path: Path) -> None:
     full = [False]
 

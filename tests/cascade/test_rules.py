@@ -19,8 +19,11 @@ from cascade.audit import read_log
 from cascade.events import TICK, Event
 from cascade.hot import hold_action
 from cascade.planning import toward_flat
+from cascade.risk import day_rules
 from configs.cascade import AuditConfig, CascadeConfig
 from configs.risk import LimitConfig, RiskConfig, VarConfig
+from configs.strategic import StrategicConfig
+from configs.tactical import RiskLimitConfig, TacticalConfig
 from market.decode import EMERGENCY_STOP, RISK_DECISION
 from market.view import twice_mid_of
 from tests.cascade.test_engine import TWO, Run, bars
@@ -254,6 +257,22 @@ def test_a_networks_stop_crosses_nothing_that_the_rules_refuse(tmp_path: Path) -
     assert session.market.done
     assert not engine.completes
     assert session.market.worked()["quantity"] == 0
+
+
+def test_a_day_is_the_artefacts_unless_a_person_sets_one() -> None:
+    tactical = TacticalConfig(risk=RiskLimitConfig(day_bars=276))
+    assert day_rules(RiskConfig(), tactical, 5.0).var.day_bars == 276
+    told = RiskConfig(var=VarConfig(day_bars=90))
+    assert day_rules(told, tactical, 5.0).var.day_bars == 90
+    assert day_rules(RiskConfig(), StrategicConfig(), 30.0).var.day_bars == 13
+
+
+def test_the_log_tells_the_day_that_value_at_risk_is_of(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    days = run.models.active["tactical"].config.risk.day_bars
+    run.ended()
+    begun = run.told(Event.SESSION_BEGUN)[0]["config"]
+    assert begun["risk"]["var"]["day_bars"] == days
 
 
 @pytest.mark.parametrize(
