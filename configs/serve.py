@@ -45,12 +45,22 @@ class InstrumentConfig(Config):
 class ServeLimitsConfig(Config):
     """How much a worker takes on before it says no."""
 
+    url_bytes: PositiveInt = Field(2_048, description="of a request's path and query; 414 beyond")
+    head_bytes: PositiveInt = Field(
+        16_384, description="of a request besides its body; 431 beyond, and the connection ends"
+    )
+    head_seconds: PositiveFloat = Field(
+        10.0, description="in which a connection must have sent a whole head; it is closed beyond"
+    )
     body_bytes: PositiveInt = Field(16_384, le=1 << 20, description="of a request; 413 beyond")
     body_seconds: PositiveFloat = Field(5.0, description="for a request's body; 408 beyond")
     rate: PositiveFloat = Field(20_000.0, description="requests a second of one client; 429 beyond")
     burst: PositiveInt = Field(2_000, description="requests that a client may save up")
     queue: PositiveInt = Field(64, description="decisions that wait at once; 503 beyond")
     connections: PositiveInt = Field(1_024, description="open at once; 503 beyond")
+    client_connections: PositiveInt = Field(
+        256, description="open at once from one address, a proxy's too; 429 beyond"
+    )
     listeners: PositiveInt = Field(16, description="of /events at once")
     backlog: PositiveInt = Field(
         4_096, description="records that wait for one listener; it is sent away beyond"

@@ -41,7 +41,7 @@ def add_serve(app: typer.Typer) -> None:
             bool,
             typer.Option(
                 "--haproxy",
-                help="Ray Serve behind HAProxy, on ALL interfaces; demands a token.",
+                help="Ray Serve behind HAProxy, whose statistics ALL may see; demands a token.",
             ),
         ] = False,
         config: Annotated[

@@ -15,6 +15,7 @@ from pathlib import Path
 from ray import serve
 
 from cascade.serve.app import Service
+from cascade.serve.former import begin_stopped, standing_stop
 from cascade.serve.lean import give_back, load_numba
 from cascade.serve.server import ServeRequest, load_desks
 from trainers.ray_serving import Mounted
@@ -40,9 +41,12 @@ class Instrument:
         self._service = Service([name], config.limits, token, owners, request.named)
         stack = ExitStack()
         # A replica that was started anew begins a log of its own: none is ever written over.
+        why = standing_stop(log, name)
         begun = log / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
         desks = load_desks(request, mine, begun, self._service.stream, stack)
         self._desk, self._mounted = desks[name], Mounted(self._service, stack.close)
+        if why:
+            begin_stopped(self._desk, why)
         give_back()
         # What lives by now lives on. Ray's own code makes cycles, so that collecting goes on, but
         # not every other request.

@@ -6,11 +6,22 @@ the other's half, and break limits that each of them keeps. There is therefore o
 instrument and no router between replicas: Ray Serve's proxy sends /NAME/decide to the one that
 owns NAME, as it does every other path of `cascade.serve.app`, whose JSON goes in and out
 unchanged. More instruments make more replicas. One that fails its health check is started anew
-by Ray Serve: flat, and with a new audit log beside the old one.
+by Ray Serve: flat, with a new audit log beside the old one, and under an emergency stop where
+the old one held one or broke off (`cascade.serve.former`).
 
-Bound to loopback by default, and only where a token is set to any other address. `haproxy`
-replaces Ray Serve's proxy by HAProxy, which is faster and listens on all interfaces, whatever
-`host` says: it demands a token always.
+What listens, and who answers there:
+- the proxy on `host` and `port`: the service, which asks for the token where one is set, and Ray
+  Serve's own /-/routes and /-/healthz, which never do. Ray Serve reads heads before the service
+  does, so that `limits` bounds neither them nor connections here.
+- each replica's gRPC, on a free port of ALL interfaces: Ray Serve binds it so, whatever it is told.
+  What it is sent it unpickles, so that Ray's own token guards it (RAY_AUTH_MODE=token, which is
+  Ray's default here and may not be off); its connections are not encrypted without RAY_USE_TLS.
+- everything else of Ray's, on loopback.
+
+`haproxy` replaces the proxy by HAProxy, which is faster, and demands a service's token always.
+Besides, there listen Ray Serve's proxy (8500) and each replica (from 30000 on), on `host` too, and
+HAProxy's statistics (8404) and figures (9101) on ALL interfaces: Ray Serve cannot bind these two
+otherwise. They answer without a token: which instruments there are, and counts of requests.
 """
 
 from __future__ import annotations
@@ -21,7 +32,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,10 +44,13 @@ from cascade.serve.access import read_token
 from cascade.serve.app import Receive, Scope, Send, Service
 from cascade.serve.server import LOGS, ServeRequest
 from configs.errors import ConfigError, TrainingError
-from configs.serve import ServeConfig
+from configs.serve import LOOPBACK, ServeConfig
 from trainers.session import deferred_signals, start_ray
 
 EVERYWHERE = "0.0.0.0"
+AUTHENTICATION_VARIABLE = "RAY_AUTH_MODE"
+_WITH_TOKEN = "token"
+_STATISTICS = {"RAY_SERVE_HAPROXY_STATS_PORT": "8404", "RAY_SERVE_HAPROXY_METRICS_PORT": "9101"}
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 _THREADS_VARIABLE = "RAY_SERVE_HAPROXY_NBTHREAD"
@@ -63,8 +77,8 @@ def serve_on_ray(request: ServeRequest, say: Say = print, haproxy: bool = False)
     with on_ray(request, haproxy) as addresses, deferred_signals() as stop:
         for name, address in addresses.items():
             say(f"http://{address} works {name}")
-        if haproxy:
-            say("HAProxy listens on ALL interfaces of this machine: the token is all that guards")
+        for line in exposed(haproxy):
+            say(line)
         while not stop.wait(_LOOKS):
             pass
     return 0
@@ -83,8 +97,12 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
             f"workers={config.workers}: Ray Serve has one replica an instrument, expected 1; "
             "leave --workers out"
         )
+    # HAProxy's statistics listen everywhere, whatever the host: nobody runs it without a token.
     token = read_token(EVERYWHERE if haproxy else config.host, request.token_file)
+    check_authentication()
     check_needs(haproxy)
+    if haproxy:
+        check_host(config.host)
     port = free_port(config)
     log = (request.log or LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())).resolve()
     names = [instrument.name for instrument in config.instruments]
@@ -93,7 +111,7 @@ def on_ray(request: ServeRequest, haproxy: bool = False) -> Iterator[dict[str, s
     with ray_mode(haproxy, len(names)):
         start_ray(num_cpus=len(names) + 1, object_store_mb=_STORE_MB, loopback=True)
         try:
-            _deploy(request, token, log, addresses, port, haproxy)
+            _deploy(request, token, log, addresses, port)
             yield addresses
         finally:
             importlib.import_module("ray.serve").shutdown()
@@ -125,8 +143,7 @@ def ray_mode(haproxy: bool, replicas: int) -> Iterator[None]:
 
 
 def _deploy(
-    request: ServeRequest, token: str, log: Path, addresses: dict[str, str], port: int,
-    haproxy: bool,
+    request: ServeRequest, token: str, log: Path, addresses: dict[str, str], port: int
 ) -> None:  # fmt: skip
     """Start the proxy and the replicas, and wait until all of them can decide."""
     from ray import serve
@@ -135,8 +152,7 @@ def _deploy(
     from trainers.ray_replica import deployment
 
     config = request.config
-    host = EVERYWHERE if haproxy else config.host
-    _start_proxy(HTTPOptions(host=host, port=port))
+    _start_proxy(HTTPOptions(host=config.host, port=port))
     limits = config.limits
     told = deployment.options(
         num_replicas=1,
@@ -211,6 +227,41 @@ class Mounted:
         self._end()
 
 
+def exposed(haproxy: bool) -> list[str]:
+    """What listens on all interfaces besides the service, as people are told it."""
+    told = [
+        "each replica's gRPC listens on ALL interfaces, on a free port: Ray's own token guards it "
+        f"({AUTHENTICATION_VARIABLE}={_WITH_TOKEN})"
+    ]
+    if haproxy:
+        ports = " and ".join(os.environ.get(name, port) for name, port in _STATISTICS.items())
+        told.append(
+            f"HAProxy's statistics listen on ALL interfaces, ports {ports}, and answer without a "
+            "token: close those ports to others"
+        )
+    return told
+
+
+def check_authentication(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigError where Ray's own authentication is switched off."""
+    mode = environment.get(AUTHENTICATION_VARIABLE, _WITH_TOKEN)
+    if mode.lower() != _WITH_TOKEN:
+        raise ConfigError(
+            f"{AUTHENTICATION_VARIABLE}={mode}: replicas listen on all interfaces and run what "
+            f"they are sent, so that Ray's own token must guard them; expected {_WITH_TOKEN}; "
+            f"unset {AUTHENTICATION_VARIABLE}"
+        )
+
+
+def check_host(host: str) -> None:
+    """Raise ConfigError where HAProxy, which asks replicas on loopback, would not reach them."""
+    if host not in (LOOPBACK, EVERYWHERE):
+        raise ConfigError(
+            f"host={host}: HAProxy asks its replicas on loopback, and they listen on the same "
+            f"host; expected {LOOPBACK} or {EVERYWHERE}; set --host to one of them"
+        )
+
+
 def check_needs(haproxy: bool) -> None:
     """Raise ConfigError where a package of Ray Serve's, or HAProxy, is missing."""
     missing = [name for name in NEEDED if not _there(name)]
@@ -257,4 +308,13 @@ def free_port(config: ServeConfig) -> int:
         return int(bound.getsockname()[1])
 
 
-__all__ = ["check_needs", "free_port", "on_ray", "ray_mode", "serve_on_ray"]
+__all__ = [
+    "check_authentication",
+    "check_host",
+    "check_needs",
+    "exposed",
+    "free_port",
+    "on_ray",
+    "ray_mode",
+    "serve_on_ray",
+]

@@ -6,6 +6,9 @@ anew; an earlier or a later one is refused. The moments are the closes of bars (
 where a strategic bar closes with it), whose decision includes the first step of the parent
 order that it plans, and the further steps of that order ("hot"). A step in books of the caller's
 own ("book") is decided whenever it is asked, and moves nothing here (`cascade.advice`).
+
+The market does not wait for a disk: a moment whose record could not be written goes by untraded,
+and that is what is answered on it, at once and when it is asked for again.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Due:
     time: int
     step: int = -1
     last: int = -1
-    answered: bytes = b""
+    answered: bytes | Problem = b""
 
 
 class Desk:
@@ -114,10 +117,10 @@ class Desk:
             moment: ns since 1970 UTC; None means the moment that is due.
 
         Raises:
-            Problem: the moment is not due, or nothing can be decided.
+            Problem: the moment is not due, it went by unrecorded, or nothing can be decided.
         """
         if moment is not None and moment == self._due.last:
-            return self._due.answered
+            return _told(self._due.answered)
         if self.fault:
             raise self._out_of_order()
         if self.ended:
@@ -131,8 +134,6 @@ class Desk:
         now = self._due.time
         try:
             answered = self._decide()
-        except Problem:
-            raise
         except GrandmodelError as error:
             self.fault = str(error)
             raise self._out_of_order() from error
@@ -142,7 +143,7 @@ class Desk:
             self.fault = f"{type(error).__name__}: {error}"
             raise self._out_of_order() from error
         self._due.last, self._due.answered = now, answered
-        return answered
+        return _told(answered)
 
     def decide_book(self, book: Any, position: int) -> bytes:
         """A step of the caller's own parent order, in books of theirs, as JSON.
@@ -168,22 +169,30 @@ class Desk:
                 remedy="load another artefact (/models/reload)", retry_after=_RETRY,
             ) from error  # fmt: skip
         except AuditError as error:
-            raise self._unrecorded(str(error)) from error
+            raise Problem(
+                503, "the decision could not be recorded, so nothing is answered",
+                where="audit log", got=str(error), expected="a log that can be written",
+                remedy="free some space on its disk, and ask again", retry_after=_RETRY,
+            ) from error  # fmt: skip
         self.decisions[BOOK] += 1
         taken = (time.perf_counter_ns() - begun) * _MICROSECONDS
         told = {"instrument": self.name, "kind": BOOK, **decided}
         told["latency_us"], told["record"] = round(taken, 1), self.engine.recorded
         return _WRITER.encode(told).encode()
 
-    def _decide(self) -> bytes:
-        now, before, kind, bar_us = self._due.time, self.engine.steps, HOT, 0.0
+    def _decide(self) -> bytes | Problem:
+        """The answer on the moment that is due; a Problem where it went by unrecorded."""
+        now, kind, bar_us, lost = self._due.time, HOT, 0.0, 0
         if self._due.step < 0:
             kind, bar_us = self._decide_bar()
+            lost = self.engine.recording.lost
         works = self._due.step >= 0
         if works:
+            before = self.engine.steps
             self._step()
-            if self.engine.steps == before:
-                raise self._unrecorded(self.engine.alarms[-1:])
+            lost = self.engine.steps == before
+        if lost:
+            return self._unrecorded(now)
         self.decisions[kind] += 1
         told: dict[str, Any] = {
             "instrument": self.name,
@@ -247,11 +256,13 @@ class Desk:
             told["cancels"] = self._teller.cancels(work, base)
         return told
 
-    def _unrecorded(self, got: object) -> Problem:
+    def _unrecorded(self, moment: int) -> Problem:
+        # Without Retry-After: that moment never comes again.
         return Problem(
-            503, "the decision could not be recorded, so nothing is sent", where="audit log",
-            got=got, expected="a log that can be written", remedy="free some space on its disk",
-            retry_after=_RETRY,
+            503, f"moment {moment} has passed untraded: its audit record could not be written",
+            where="audit log", got="a log that cannot be written",
+            expected=f"{self._due.time}, the moment that is due now",
+            remedy="free some space on its disk (/health has the alarm), and ask for that one",
         )  # fmt: skip
 
     def _out_of_order(self) -> Problem:
@@ -269,6 +280,13 @@ class Desk:
             expected=f"{self._due.time}, the moment that is due, or {self._due.last}, the last",
             remedy="ask for the answer's 'next', or leave 'time' out",
         )  # fmt: skip
+
+
+def _told(answered: bytes | Problem) -> bytes:
+    """An answer, or the refusal that it is."""
+    if isinstance(answered, Problem):
+        raise answered.with_traceback(None)  # or it would hold on to each one that asked
+    return answered
 
 
 # Made once; what it writes is a tree, made here.

@@ -173,15 +173,18 @@ _REFUSALS = {
     "403": "there is no token: asked by another than a loopback name, or to be steered",
     "404": "no such instrument, or path",
     "405": "another method is expected",
-    "408": "the body did not come in time",
+    "408": "the head or the body did not come in time",
     "409": "the moment is not due, or the artefact is refused",
     "410": "the instrument's bars have ended",
     "413": "the body is too large",
+    "414": "the path is too long",
     "415": "the body is not declared as JSON",
     "421": "another worker works the instrument; its address stands in 'expected'",
     "422": "the request is malformed",
-    "429": "too many requests of this client",
-    "503": "not ready, out of service, or overloaded",
+    "429": "too many requests, or connections, of this client",
+    "431": "the head is too large",
+    "503": "not ready, out of service, overloaded; or the moment has gone by unrecorded, without "
+    "Retry-After",
 }
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cascade.audit import AuditLog
 from cascade.deadlines import LiveCaller, SystemClock
@@ -27,8 +26,8 @@ from cascade.serve.access import read_token
 from cascade.serve.app import Service
 from cascade.serve.desk import Desk
 from cascade.serve.lean import give_back, load_numba
-from cascade.serve.problems import Problem
 from cascade.serve.stream import Stream, ToldLog
+from cascade.serve.wire import connections
 from cascade.session import PaperSession, begin_clock, driving_bars
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError
 from configs.serve import InstrumentConfig, ServeConfig
@@ -267,10 +266,9 @@ async def _tidy(service: Service) -> None:
 
 def uvicorn_config(service: Service, config: ServeConfig) -> uvicorn.Config:
     """How uvicorn serves an application of ours."""
-    protocol = type("Protocol", (_Protocol,), {"most": config.limits.connections})
     return uvicorn.Config(
         service,
-        http=protocol,
+        http=connections(config.limits),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="off",
         access_log=False,
@@ -281,46 +279,6 @@ def uvicorn_config(service: Service, config: ServeConfig) -> uvicorn.Config:
         ws_max_size=config.limits.body_bytes,
         timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
     )
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, whose own refusals are in the house's form."""
-
-    most = 1
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        if len(self.connections) > self.most:
-            self._refuse(
-                Problem(
-                    503,
-                    "too many connections",
-                    where="connection",
-                    got=len(self.connections),
-                    expected=f"at most {self.most}",
-                    remedy="wait as Retry-After says",
-                    retry_after=1.0,
-                )
-            )
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(
-            Problem(
-                400,
-                "not an HTTP request",
-                where="connection",
-                got=msg,
-                expected="HTTP/1.1",
-                remedy="see /docs",
-            )
-        )
-
-    def _refuse(self, problem: Problem) -> None:
-        lines = [f"HTTP/1.1 {problem.status} Refused".encode()]
-        lines += [name + b": " + value for name, value in problem.headers]
-        lines += [b"connection: close", b"", problem.body]
-        self.transport.write(b"\r\n".join(lines))
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):

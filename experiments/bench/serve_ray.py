@@ -1,9 +1,10 @@
 """`bench serve`, the rows of Ray Serve: hot decisions a second through its proxy, and HAProxy.
 
 The same artefacts, load and measure as the ASGI app's rows: decisions a CPU second of the client
-and of every process that Ray has started, times two cores. HAProxy listens on all interfaces,
-so that its row is measured inside a network namespace of its own, client included; where no
-namespace may be made, or Ray Serve is not installed, the row is left out, with the reason said.
+and of every process that Ray has started, times two cores. HAProxy shows its statistics on all
+interfaces, so that its row is measured inside a network namespace of its own, client included;
+where no namespace may be made, or Ray Serve is not installed, the row is left out, with the
+reason said.
 
 `python -m experiments.bench.serve_ray FOLDER MODE SECONDS CONNECTIONS` measures one of them.
 """

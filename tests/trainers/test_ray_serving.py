@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ from configs.serve import TOKEN_VARIABLE, ServeConfig, ServeLimitsConfig
 from tests.cascade.layers import layer_artefact
 from trainers import ray_serving
 from trainers.ray_serving import (
+    AUTHENTICATION_VARIABLE,
     BINARY_VARIABLE,
     Mounted,
+    check_authentication,
     check_needs,
+    exposed,
     free_port,
     ray_mode,
     serve_on_ray,
@@ -40,6 +45,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-some-length"
 SECONDS = 300.0
 LAYERS = ("tactical", "execution")
+
+needs_serve = pytest.mark.skipif(
+    find_spec("grpc") is None, reason="Ray Serve needs grpc, which 'ray[serve]' brings"
+)
 
 
 def request(**fields: Any) -> ServeRequest:
@@ -56,6 +65,70 @@ def test_haproxy_demands_a_token_even_on_loopback(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0 can be reached from other machines"):
         serve_on_ray(request(), haproxy=True)
+
+
+@pytest.mark.parametrize("mode", ["disabled", "Disabled", "k8s", ""])
+def test_rays_own_authentication_may_not_be_off(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv(AUTHENTICATION_VARIABLE, mode)
+    with pytest.raises(ConfigError, match=rf"{AUTHENTICATION_VARIABLE}={mode}: .* expected token"):
+        serve_on_ray(request())
+    check_authentication({AUTHENTICATION_VARIABLE: "TOKEN"})
+    check_authentication({})
+
+
+def test_haproxy_is_refused_where_it_would_not_reach_its_replicas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setenv(BINARY_VARIABLE, sys.executable)
+    monkeypatch.delenv(AUTHENTICATION_VARIABLE, raising=False)
+    monkeypatch.setattr(ray_serving, "NEEDED", ("json",))
+    with pytest.raises(ConfigError, match=r"host=192\.0\.2\.1: HAProxy .* --host"):
+        serve_on_ray(request(host="192.0.2.1"), haproxy=True)
+
+
+@needs_serve
+def test_the_proxy_listens_where_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(options: Any) -> None:
+        raise ConfigError(f"{options.host} and {options.port}")
+
+    monkeypatch.setattr(ray_serving, "_start_proxy", started)
+    with pytest.raises(ConfigError, match=r"^127\.0\.0\.1 and 8123$"):
+        ray_serving._deploy(request(), TOKEN, Path("none"), {}, 8123)
+
+
+def test_what_listens_on_all_interfaces_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_SERVE_HAPROXY_METRICS_PORT", raising=False)
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", "8405")
+    (grpc,) = exposed(haproxy=False)
+    assert "gRPC listens on ALL interfaces" in grpc and AUTHENTICATION_VARIABLE in grpc
+    again, statistics = exposed(haproxy=True)
+    assert again == grpc
+    assert "8405 and 9101" in statistics and "without a token" in statistics
+
+
+@needs_serve
+def test_a_replica_begins_stopped_where_the_log_before_broke_off(tmp_path: Path) -> None:
+    from trainers.ray_replica import Instrument
+
+    layers = [f"{layer}={layer_artefact(tmp_path / layer, layer, 1)}" for layer in LAYERS]
+    told = request(instruments=[{"name": "a", "generated_bars": 2000}])
+    threshold = gc.get_threshold()
+    plain = Instrument.__bases__[0]  # without what Ray Serve wraps around it
+    stopped, killed = [], []
+    try:
+        for _ in range(2):
+            replica = plain(replace(told, layers=layers), "a", TOKEN, tmp_path / "log", {})
+            stopped.append(replica._desk.stopped)
+            # As one whose process is killed: nothing of its end is written meanwhile.
+            killed.append(vars(replica).pop("_mounted"))
+            time.sleep(1.0)  # logs are named by the second
+    finally:
+        for mounted in killed:
+            mounted.drain()
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
+    assert stopped == [False, True]
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -158,9 +231,7 @@ def places(process: subprocess.Popen[bytes], out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("grpc") is None, reason="Ray Serve needs grpc, which 'ray[serve]' brings"
-)
+@needs_serve
 def test_it_decides_on_loopback_for_the_token_and_ends_in_good_order(tmp_path: Path) -> None:
     folders = [f"--model={layer}={layer_artefact(tmp_path / layer, layer, 1)}" for layer in LAYERS]
     out, log = tmp_path / "out", tmp_path / "log"
