@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,17 @@ class Replayed:
         records: of the log.
         decisions: of all layers among them, and steps of execution.
         difference: the first; None where every record came again.
+        torn: bytes of a cut-off record that the log ends with, which is left out.
+        ended: whether the session's end is on record; a killed one's is not. None, as `torn`,
+            where the replay differs, and the log was read no further.
     """
 
     records: int
     decisions: int
     steps: int
     difference: Difference | None
+    torn: int | None = None
+    ended: bool | None = None
 
 
 def replay(folder: Path, models: Mapping[str, Path] | None = None) -> Replayed:
@@ -151,7 +156,10 @@ def replay(folder: Path, models: Mapping[str, Path] | None = None) -> Replayed:
     first = next(records, None)
     if first is None or first.event != Event.SESSION_BEGUN:
         raise AuditError(f"{folder}: the log holds no whole SESSION_BEGUN; nothing can be replayed")
-    return _Replay(first, dict(models or {})).run(chain([first], records))
+    found = _Replay(first, dict(models or {})).run(chain([first], records))
+    if found.difference is not None:
+        return found
+    return replace(found, torn=records.torn, ended=records.ended)
 
 
 class _Replay:

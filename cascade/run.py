@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +202,17 @@ def run_replay(folder: Path, layers: Sequence[str], console: Console, as_json: b
             markup=False,
             soft_wrap=True,
         )
+        for note in _endings(found):
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
     return found.difference is None
+
+
+def _endings(found: Replayed) -> Iterator[str]:
+    """What is to be said of a log that does not end as a session's does."""
+    if found.torn:
+        yield f"the log's last record is cut off: its {found.torn} bytes are left out"
+    if found.ended is False:
+        yield "the log holds no SESSION_ENDED: the session was killed, or goes on"
 
 
 def _plain(found: Replayed) -> dict[str, object]:
@@ -212,6 +222,8 @@ def _plain(found: Replayed) -> dict[str, object]:
         "decisions": found.decisions,
         "hot_decisions": found.steps,
         "equal": difference is None,
+        "torn_bytes": found.torn,
+        "ended": found.ended,
         "first_difference": None
         if difference is None
         else {"record": difference.number, "clock": difference.clock, "what": difference.what},

@@ -65,6 +65,23 @@ def test_a_run_concludes_and_its_log_replays(tmp_path: Path, artefacts: list[str
     assert replayed["records"] == found["records"]
 
 
+def test_a_replay_says_how_the_log_ends(tmp_path: Path, artefacts: list[str]) -> None:
+    told, _ = console()
+    run_cascade(request(tmp_path, artefacts), told, live=False, as_json=True)
+    (segment,) = (tmp_path / "log").glob("*.audit")
+    told, out = console()
+    assert run_replay(tmp_path / "log", [], told, as_json=False)
+    assert "cut off" not in out.getvalue() and "SESSION_ENDED" not in out.getvalue()
+    segment.write_bytes(segment.read_bytes()[:-1])
+    told, out = console()
+    assert run_replay(tmp_path / "log", [], told, as_json=False)
+    assert "cut off" in out.getvalue() and "no SESSION_ENDED" in out.getvalue()
+    told, out = console()
+    assert run_replay(tmp_path / "log", [], told, as_json=True)
+    found = json.loads(out.getvalue())
+    assert found["torn_bytes"] > 0 and found["ended"] is False
+
+
 def test_the_live_view_shows_what_goes_on(tmp_path: Path, artefacts: list[str]) -> None:
     told, out = console(terminal=True)
     run_cascade(request(tmp_path, artefacts), told, live=True, as_json=False)
