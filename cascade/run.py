@@ -188,7 +188,10 @@ def run_replay(folder: Path, layers: Sequence[str], console: Console, as_json: b
     """
     if not folder.is_dir():
         raise AuditError(f"{folder}: no such folder; name the folder of an audit log")
-    places = {layer: Path(place) for layer, place in parse_layers(layers).items()}
+    places: dict[str, list[Path]] = {}
+    for text in layers:
+        for layer, place in parse_layers([text]).items():
+            places.setdefault(layer, []).append(Path(place))
     found = replay(folder, places)
     if as_json:
         console.print_json(json.dumps(_plain(found)), highlight=False)

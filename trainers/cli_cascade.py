@@ -144,7 +144,11 @@ def _add_replay(app: typer.Typer) -> None:
         log: Annotated[Path, typer.Argument(help="Folder of a session's audit log.")],
         model: Annotated[
             list[str],
-            typer.Option("--model", metavar="LAYER=FOLDER", help="Where an artefact lies now."),
+            typer.Option(
+                "--model",
+                metavar="LAYER=FOLDER",
+                help="Where an artefact lies now; repeatable, for a layer too.",
+            ),
         ] = [],  # noqa: B006
         as_json: AsJson = False,
     ) -> None:

@@ -147,7 +147,7 @@ def test_a_log_that_was_altered_differs_where_it_was(tmp_path: Path) -> None:
     run.ended()
     other = layer_artefact(tmp_path / "other", "execution", seed=99)
     with pytest.raises(ArtefactError, match="the log was made by"):
-        replay(run.log, {"execution": other})
+        replay(run.log, {"execution": [other]})
     copy = AuditLog(tmp_path / "altered")
     number = None
     for record in read_log(run.log):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cascade.audit import read_log
 from cascade.run import RunRequest, accounts_table, run_cascade, run_replay
 from configs.cascade import CascadeRunConfig
 from configs.errors import ArtefactError, AuditError, ConfigError
@@ -19,6 +20,7 @@ from configs.market import GeneratorReference
 from market.synthetic import synthetic_bars
 from market.trade_bars import write_bars
 from tests.cascade.layers import CONFIGS, layer_artefact
+from tests.cascade.test_engine import Run
 
 WIDE = 200
 
@@ -80,6 +82,32 @@ def test_a_replay_says_how_the_log_ends(tmp_path: Path, artefacts: list[str]) ->
     assert run_replay(tmp_path / "log", [], told, as_json=True)
     found = json.loads(out.getvalue())
     assert found["torn_bytes"] > 0 and found["ended"] is False
+
+
+def test_a_log_of_several_networks_replays_from_where_they_lie_now(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    second = layer_artefact(tmp_path / "second", "execution", seed=5)
+    run.session.run(10)
+    before = run.execution.digest
+    run.models.stage("execution", second)
+    while run.execution.digest == before:
+        run.session.run(10)
+    after = run.execution.digest
+    run.engine.end()
+    run.sink.close()
+    began = next(read_log(run.log)).told()["models"]
+    here = tmp_path / "moved"
+    Path(began["execution"]["folder"]).rename(here)
+    second.rename(tmp_path / "other")
+    told, out = console()
+    for one, gone in ((here, after), (tmp_path / "other", before)):
+        with pytest.raises(ArtefactError, match=rf"made by network {gone[:12]}.*--model execution"):
+            run_replay(run.log, [f"execution={one}"], told, True)
+    both = [f"execution={tmp_path / 'other'}", f"execution={here}"]
+    assert run_replay(run.log, both, told, as_json=True)
+    assert json.loads(out.getvalue())["equal"]
+    with pytest.raises(ArtefactError, match="nowhere"):
+        run_replay(run.log, [*both, "execution=nowhere"], told, True)
 
 
 def test_the_live_view_shows_what_goes_on(tmp_path: Path, artefacts: list[str]) -> None:
