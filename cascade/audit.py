@@ -21,6 +21,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ def _begin() -> bytes:
     return MAGIC + _LENGTH.pack(len(schema)) + schema + _CHECK.pack(zlib.crc32(schema))
 
 
+def _segment_name(number: int) -> str:
+    return f"{number:06d}{SUFFIX}"
+
+
 def _described(kind: Any) -> Any:
     return None if kind is None else np.lib.format.dtype_to_descr(kind)
 
@@ -90,6 +95,7 @@ class AuditLog:
         self._most_size = self._config.segment_mib * _MIB
         self._most_pending = self._config.pending_mib * _MIB
         try:
+            self._made = [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.glob(f"*{SUFFIX}")):
                 raise AuditError(
@@ -189,6 +195,16 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
 
+    def discard(self) -> None:
+        """Take the log away again, as if it had never begun: of a session refused at its start."""
+        os.close(self._file)
+        self._file = -1
+        for number in range(self._segment + 1):
+            (self.folder / _segment_name(number)).unlink(missing_ok=True)
+        for place in self._made:
+            with suppress(OSError):  # another has put something there meanwhile
+                place.rmdir()
+
     def _put(self, content: bytearray) -> None:
         """Write all of `content`, or nothing of it."""
         written = 0
@@ -214,7 +230,7 @@ class AuditLog:
             raise self._failed(error) from error
 
     def _open_next(self) -> None:
-        path = self.folder / f"{self._segment + 1:06d}{SUFFIX}"
+        path = self.folder / _segment_name(self._segment + 1)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         head = _begin()
         try:
