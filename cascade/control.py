@@ -28,6 +28,7 @@ PATIENCE = 10.0  # seconds for an answer; requests are looked for several times 
 _FOLDER, _LOCK = "control", "running"
 _SUFFIX, _TAKEN, _ANSWER = ".json", ".taken", ".answer"
 _POLL = 0.02  # seconds between two looks for an answer
+_HTTP = "steer a service over HTTP (POST /stop, /let-go, /models/rollback, with its token)"
 
 
 def send(
@@ -124,9 +125,6 @@ def _nobody(log: Path, request: str) -> str:
     if (log / _FOLDER / _LOCK).exists():
         return f"{log}: the cascade that wrote this log has ended: it takes no {request}"
     return f"{log}: no `grandmodel cascade run` writes to this log; of a service's: {_HTTP}"
-
-
-_HTTP = "steer a service over HTTP (POST /stop, /let-go, /models/rollback, with its token)"
 
 
 def _is_running(log: Path) -> bool:
