@@ -7,9 +7,10 @@ way, on one core of a shared machine). What `write` has taken is the kernel's: i
 death of the process, SIGKILL too, so that every record is acknowledged at once; `sync` makes
 what was acknowledged survive a loss of power.
 
-A segment begins with MAGIC and its schema as JSON; frames follow. A frame carries its number,
-the bar clock, its event, and a checksum, so that a torn end of the last segment is told from
-what was acknowledged, and a damaged frame from a whole one.
+A segment begins with MAGIC and its schema as JSON; frames follow. A frame's head carries its
+length, number, bar clock and event, and a checksum of these, so that a length is believed only
+where it is what was written: a frame that runs beyond the end of the last segment is a write that
+was cut off, never a damaged length. A second checksum covers head and payload.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +34,13 @@ from configs.errors import AuditError
 
 MAGIC = b"GMAUDIT\n"
 SUFFIX = ".audit"
-_HEAD = struct.Struct("<IIQqHH")  # bytes of payload, checksum, number, clock, event, count
-_CHECKED = struct.Struct("<QqHH")  # what the checksum covers besides the payload
+_HEAD = struct.Struct("<IQqHH")  # bytes of payload, number, clock, event, count
+_CHECKS = struct.Struct("<II")  # of the head; of head and payload
+_FRAME = _HEAD.size + _CHECKS.size  # bytes before the payload
 _LENGTH = struct.Struct("<I")
+_CHECK = struct.Struct("<I")
 _MIB = 1 << 20
 _MOST_SCHEMA = 1 << 20
-_MOST_PAYLOAD = 1 << 26
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 Write = Callable[[int, bytes | bytearray], int]
@@ -50,6 +53,16 @@ def _schema() -> bytes:
         for event in Event
     }
     return json.dumps({"version": SCHEMA_VERSION, "events": events}).encode()
+
+
+def _begin() -> bytes:
+    """What a segment of this version begins with."""
+    schema = _schema()
+    return MAGIC + _LENGTH.pack(len(schema)) + schema + _CHECK.pack(zlib.crc32(schema))
+
+
+def _segment_name(number: int) -> str:
+    return f"{number:06d}{SUFFIX}"
 
 
 def _described(kind: Any) -> Any:
@@ -82,6 +95,7 @@ class AuditLog:
         self._most_size = self._config.segment_mib * _MIB
         self._most_pending = self._config.pending_mib * _MIB
         try:
+            self._made = [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.glob(f"*{SUFFIX}")):
                 raise AuditError(
@@ -113,9 +127,10 @@ class AuditLog:
             payload: of the event's dtype, `count` records; or a JSON document.
         """
         number = self._number
-        checked = _CHECKED.pack(number, clock, event, count)
-        check = zlib.crc32(payload, zlib.crc32(checked))
-        self._pending += _HEAD.pack(len(payload), check, number, clock, event, count)
+        head = _HEAD.pack(len(payload), number, clock, event, count)
+        check = zlib.crc32(head)
+        self._pending += head
+        self._pending += _CHECKS.pack(check, zlib.crc32(payload, check))
         self._pending += payload
         self._number = number + 1
         return number
@@ -180,6 +195,16 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
 
+    def discard(self) -> None:
+        """Take the log away again, as if it had never begun: of a session refused at its start."""
+        os.close(self._file)
+        self._file = -1
+        for number in range(self._segment + 1):
+            (self.folder / _segment_name(number)).unlink(missing_ok=True)
+        for place in self._made:
+            with suppress(OSError):  # another has put something there meanwhile
+                place.rmdir()
+
     def _put(self, content: bytearray) -> None:
         """Write all of `content`, or nothing of it."""
         written = 0
@@ -205,10 +230,9 @@ class AuditLog:
             raise self._failed(error) from error
 
     def _open_next(self) -> None:
-        path = self.folder / f"{self._segment + 1:06d}{SUFFIX}"
+        path = self.folder / _segment_name(self._segment + 1)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        schema = _schema()
-        head = MAGIC + _LENGTH.pack(len(schema)) + schema
+        head = _begin()
         try:
             if self._write(file, head) != len(head):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -254,25 +278,64 @@ class Record:
         return np.frombuffer(self.payload, RECORDS[self.event])
 
 
-def read_log(folder: Path) -> Iterator[Record]:
+class LogReader(Iterator[Record]):
     """Every whole record of a log, in order; a torn end of the last segment is left out.
 
-    Raises:
-        AuditError: there is no log, it is of another version, or a record in it is damaged.
+    Attributes:
+        torn: bytes of that end, once all records were read; the process ended as it wrote them.
+        ended: whether the last record read says that the session ended; a log without such an
+            end is of a process that was killed, or goes on.
     """
-    segments = sorted(folder.glob(f"*{SUFFIX}"))
-    if not segments:
-        raise AuditError(f"{folder} holds no audit log (files *{SUFFIX}); name a log's folder")
-    expected = None
-    for index, path in enumerate(segments):
-        for record in _segment(path, last=index == len(segments) - 1):
-            if expected is not None and record.number != expected:
-                raise AuditError(
-                    f"{path}: record {record.number} follows {expected - 1}, expected {expected}; "
-                    "a segment is missing or was altered"
-                )
-            expected = record.number + 1
-            yield record
+
+    def __init__(self, folder: Path) -> None:
+        self.torn, self.ended = 0, False
+        self._records = self._read(folder)
+
+    def __next__(self) -> Record:
+        record = next(self._records)
+        self.ended = record.event == Event.SESSION_ENDED
+        return record
+
+    def _read(self, folder: Path) -> Iterator[Record]:
+        segments = sorted(folder.glob(f"*{SUFFIX}"))
+        if not segments:
+            raise AuditError(f"{folder} holds no audit log (files *{SUFFIX}); name a log's folder")
+        expected = 0
+        for path in segments:
+            for record in self._segment(path, last=path == segments[-1]):
+                if record.number != expected:
+                    raise AuditError(
+                        f"{path}: it goes on with record {record.number}, expected {expected}; a "
+                        "segment is missing or was altered"
+                    )
+                expected += 1
+                yield record
+
+    def _segment(self, path: Path, last: bool) -> Iterator[Record]:
+        content = path.read_bytes()
+        if last and len(content) < len(_begin()) and _begin().startswith(content):
+            self.torn = len(content)
+            return  # the process ended between making the file and its first record
+        at = _check_head(path, content)
+        while at < len(content):
+            frame = _frame(path, content, at)
+            if frame is None:
+                if last:
+                    self.torn = len(content) - at
+                    return  # the process ended while it wrote: this was never acknowledged
+                raise AuditError(f"{path}: the record at byte {at} is cut off, and more follow")
+            at += _FRAME + len(frame.payload)
+            yield frame
+
+
+def read_log(folder: Path) -> LogReader:
+    """The records of a log; how it ends is known once they were read.
+
+    Raises:
+        AuditError: while reading, where there is no log, it is of another version, or a record
+            in it is damaged.
+    """
+    return LogReader(folder)
 
 
 def frames(content: bytes) -> Iterator[Record]:
@@ -281,40 +344,32 @@ def frames(content: bytes) -> Iterator[Record]:
     while at < len(content):
         record = _frame(Path(), content, at)
         assert record is not None
-        at += _HEAD.size + len(record.payload)
+        at += _FRAME + len(record.payload)
         yield record
 
 
-def _segment(path: Path, last: bool) -> Iterator[Record]:
-    content = path.read_bytes()
-    at = _check_head(path, content)
-    while at < len(content):
-        frame = _frame(path, content, at)
-        if frame is None:
-            if last:
-                return  # the process ended while it wrote: this was never acknowledged
-            raise AuditError(f"{path}: a record is damaged at byte {at}, and more follow")
-        at += _HEAD.size + len(frame.payload)
-        yield frame
-
-
 def _frame(path: Path, content: bytes, at: int) -> Record | None:
-    """The record at byte `at`; None where it is not whole, as at a torn end."""
-    if at + _HEAD.size > len(content):
+    """The record at byte `at`; None where it is cut off by the content's end."""
+    first = at + _FRAME
+    if first > len(content):
         return None
-    size, check, number, clock, event, count = _HEAD.unpack_from(content, at)
-    first = at + _HEAD.size
-    if size > _MOST_PAYLOAD or first + size > len(content):
+    size, number, clock, event, count = _HEAD.unpack_from(content, at)
+    head, check = _CHECKS.unpack_from(content, at + _HEAD.size)
+    if zlib.crc32(content[at : at + _HEAD.size]) != head:
+        raise _damaged(path, "head of the record", at)
+    if first + size > len(content):
         return None
     payload = content[first : first + size]
-    if zlib.crc32(payload, zlib.crc32(_CHECKED.pack(number, clock, event, count))) != check:
-        if first + size < len(content):
-            raise AuditError(
-                f"{path}: record {number} at byte {at} is damaged (its checksum differs), and "
-                "more follow; the log was altered or its disk is failing"
-            )
-        return None
+    if zlib.crc32(payload, head) != check:
+        raise _damaged(path, f"record {number}", at)
     return Record(number, clock, Event(event), count, payload)
+
+
+def _damaged(path: Path, what: str, at: int) -> AuditError:
+    return AuditError(
+        f"{path}: the {what} at byte {at} is damaged (its checksum differs); the log was altered "
+        "or its disk is failing: take it from a copy"
+    )
 
 
 def _check_head(path: Path, content: bytes) -> int:
@@ -323,10 +378,11 @@ def _check_head(path: Path, content: bytes) -> int:
     if content[: len(MAGIC)] != MAGIC or len(content) < begun:
         raise AuditError(f"{path} is no segment of an audit log; name a log's folder")
     (size,) = _LENGTH.unpack_from(content, len(MAGIC))
-    if size > _MOST_SCHEMA or begun + size > len(content):
+    first = begun + size
+    if size > _MOST_SCHEMA or first > len(content):
         raise AuditError(f"{path}: the schema at its head is damaged")
     try:
-        version = json.loads(content[begun : begun + size]).get("version")
+        version = json.loads(content[begun:first]).get("version")
     except (ValueError, AttributeError) as error:
         raise AuditError(f"{path}: the schema at its head is damaged ({error})") from error
     if version != SCHEMA_VERSION:
@@ -334,4 +390,7 @@ def _check_head(path: Path, content: bytes) -> int:
             f"{path} has schema version {version}, this version reads {SCHEMA_VERSION}; read it "
             "with the version of grandmodel that wrote it (SESSION_BEGUN names its commit)"
         )
-    return begun + int(size)
+    check = content[first : first + _CHECK.size]
+    if check != _CHECK.pack(zlib.crc32(content[begun:first])):
+        raise AuditError(f"{path}: the schema at its head is damaged (its checksum differs)")
+    return int(first) + _CHECK.size

@@ -20,7 +20,7 @@ from signals.upstream import CONTEXT_WIDTH
 
 Payload = bytes | memoryview
 
-SCHEMA_VERSION = 3  # rises whenever a record's meaning or dtype changes
+SCHEMA_VERSION = 4  # rises whenever a record's meaning or dtype changes
 
 
 class Event(IntEnum):

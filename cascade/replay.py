@@ -8,8 +8,9 @@ in the same order; what it records must be what was recorded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cascade.advice import decide_book
+from cascade.artefact import read_manifest
 from cascade.audit import Record, read_log
 from cascade.deadlines import SMOOTH, Outcome, ToldCaller
 from cascade.engine import Engine
@@ -130,32 +132,41 @@ class Replayed:
         records: of the log.
         decisions: of all layers among them, and steps of execution.
         difference: the first; None where every record came again.
+        torn: bytes of a cut-off record that the log ends with, which is left out.
+        ended: whether the session's end is on record; a killed one's is not. None, as `torn`,
+            where the replay differs, and the log was read no further.
     """
 
     records: int
     decisions: int
     steps: int
     difference: Difference | None
+    torn: int | None = None
+    ended: bool | None = None
 
 
-def replay(folder: Path, models: Mapping[str, Path] | None = None) -> Replayed:
+def replay(folder: Path, models: Mapping[str, Sequence[Path]] | None = None) -> Replayed:
     """Give a log's inputs to its artefacts again, and compare everything they decide.
 
     Args:
-        models: folders of artefacts by layer, where they no longer lie where the log says.
+        models: folders of artefacts by layer, where they no longer lie where the log says. Which
+            of them is meant, a network's digest tells: a layer may have had several.
 
     Raises:
-        AuditError: the log cannot be read. ArtefactError: an artefact of it is gone or another.
+        AuditError: the log cannot be read. ArtefactError: an artefact of it is in no folder.
     """
     records = read_log(folder)
     first = next(records, None)
     if first is None or first.event != Event.SESSION_BEGUN:
         raise AuditError(f"{folder}: the log holds no whole SESSION_BEGUN; nothing can be replayed")
-    return _Replay(first, dict(models or {})).run(chain([first], records))
+    found = _Replay(first, dict(models or {})).run(chain([first], records))
+    if found.difference is not None:
+        return found
+    return replace(found, torn=records.torn, ended=records.ended)
 
 
 class _Replay:
-    def __init__(self, first: Record, folders: dict[str, Path]) -> None:
+    def __init__(self, first: Record, folders: dict[str, Sequence[Path]]) -> None:
         told = first.told()
         self._folders, self._sink, self._caller = folders, Collector(), ToldCaller()
         active = {
@@ -172,14 +183,7 @@ class _Replay:
         self._begun = Emitted(begun.event, begun.clock, json.dumps(mine).encode(), 1)
 
     def _model(self, layer: str, folder: str, digest: str) -> LayerModel[Any]:
-        place = self._folders.get(layer, Path(folder))
-        model = load_model(layer, place)
-        if model.digest != digest:
-            raise ArtefactError(
-                f"{place} holds network {model.digest[:12]}, the log was made by {digest[:12]}; "
-                f"name the folder that holds it with --model {layer}=FOLDER"
-            )
-        return model
+        return load_model(layer, _find(layer, digest, self._folders.get(layer, ()), Path(folder)))
 
     def run(self, records: Iterator[Record]) -> Replayed:
         count = decisions = steps = 0
@@ -262,6 +266,27 @@ class _Replay:
         engine.steps = int(tick["step"][0])
         parent, episode = tick["parent"].copy(), tick["episode"].copy()
         engine.on_step(parent, episode, tick["depth"][0].copy(), resting)
+
+
+def _find(layer: str, digest: str, given: Sequence[Path], recorded: Path) -> Path:
+    """The folder that holds a layer's network of this digest.
+
+    Raises:
+        ArtefactError: none of those that were given does, nor the one that the log names; or a
+            given one holds no artefact.
+    """
+    places = [(place, read_manifest(place).onnx_sha256) for place in given]
+    with suppress(ArtefactError):  # where the log's folder is gone, another must have been given
+        places.append((recorded, read_manifest(recorded).onnx_sha256))
+    for place, held in places:
+        if held == digest:
+            return place
+    looked = ", ".join(f"{place} (network {held[:12]})" for place, held in places)
+    raise ArtefactError(
+        f"layer {layer}: the log was made by network {digest[:12]}, which lay in {recorded}; "
+        f"found {looked or 'none'}; name the folder that holds it with --model {layer}=FOLDER, "
+        "once for each network of the layer"
+    )
 
 
 def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -19,11 +22,13 @@ from cascade.control import Control
 from cascade.deadlines import LiveCaller, SystemClock
 from cascade.engine import Engine
 from cascade.found import Named, found_models, parse_layers
+from cascade.models import Models
 from cascade.replay import Replayed, replay
 from cascade.session import PaperSession, Watch, begin_clock, driving_bars
 from cascade.terminal import picture
-from configs.cascade import CascadeRunConfig
+from configs.cascade import CascadeConfig, CascadeRunConfig
 from configs.errors import AuditError
+from market.bars import Bars
 
 _LOGS = Path("audit")
 _SECONDS_SEEN = 0.25  # between two pictures of the terminal
@@ -59,36 +64,104 @@ def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool
 
     Raises:
         GrandmodelError: whatever is wrong with artefacts, bars, log or settings.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, the session ended between two steps, on
+            record, and what it came to printed.
     """
     with ExitStack() as stack:
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grandmodel-")))
         models = found_models(request.named, cache)
-        bars = driving_bars(models, request.config)
         folder = request.log or _LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        told = request.config.cascade
-        log = AuditLog(folder, told.audit)
-        stack.callback(log.close)
-        caller = LiveCaller(told.deadline, SystemClock())
-        engine = Engine(models, told, log, caller, begin_clock(bars))
-        session = PaperSession(engine, bars, told.seed)
-        watches: list[Watch] = [_Heeded(Control(folder))]
+        bars = driving_bars(models, request.config)
+        asked = stack.enter_context(_interrupts())
+        session, control = _begun(request.config.cascade, models, bars, folder, stack)
+        watches: list[Watch] = [_Heeded(control), _Ends(asked)]
+        if live:
+            view = stack.enter_context(
+                Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+            )
+            watches.insert(0, _Seen(view))
 
         def watch(seen: PaperSession) -> None:
             for each in watches:
                 each(seen)
 
         session.watch(watch)
-        if live:
-            view = stack.enter_context(
-                Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-            )
-            watches.append(_Seen(view))
-        taken = session.run(request.steps)
-        engine.end()
+        try:
+            taken = session.run(request.steps)
+        except _Interrupted:
+            taken = session.engine.steps
+        session.engine.end()
     if as_json:
-        console.print_json(json.dumps(concluded(session, taken, folder)), highlight=False)
+        told = {**concluded(session, taken, folder), "interrupted": asked.is_set()}
+        console.print_json(json.dumps(told), highlight=False)
+    else:
+        if asked.is_set():
+            console.print(
+                f"interrupted at bar {session.bar} of {len(bars)}", highlight=False, markup=False
+            )
+        print_conclusion(session, taken, folder, console)
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+def _begun(
+    config: CascadeConfig, models: Models, bars: Bars, folder: Path, stack: ExitStack
+) -> tuple[PaperSession, Control]:
+    """A session with its log, and what heeds requests to it; nothing is left where it is refused.
+
+    Args:
+        stack: closes them.
+    """
+    clock, caller = begin_clock(bars), LiveCaller(config.deadline, SystemClock())
+    log = AuditLog(folder, config.audit)
+    try:
+        engine = Engine(models, config, log, caller, clock)
+        session = PaperSession(engine, bars, config.seed)
+        control = Control(folder)
+    except BaseException:
+        log.discard()
+        raise
+    stack.callback(log.close)
+    stack.callback(control.close)
+    return session, control
+
+
+class _Interrupted(Exception):
+    """The session is to end here, between two steps."""
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # Python delivers signals to the main thread alone
         return
-    print_conclusion(session, taken, folder, console)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, remember)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Ends:
+    """Ends a session once it is asked to: sessions are watched between two steps alone."""
+
+    def __init__(self, asked: threading.Event) -> None:
+        self._asked = asked
+
+    def __call__(self, session: PaperSession) -> None:
+        if self._asked.is_set():
+            raise _Interrupted
 
 
 class _Heeded:
@@ -188,7 +261,10 @@ def run_replay(folder: Path, layers: Sequence[str], console: Console, as_json: b
     """
     if not folder.is_dir():
         raise AuditError(f"{folder}: no such folder; name the folder of an audit log")
-    places = {layer: Path(place) for layer, place in parse_layers(layers).items()}
+    places: dict[str, list[Path]] = {}
+    for text in layers:
+        for layer, place in parse_layers([text]).items():
+            places.setdefault(layer, []).append(Path(place))
     found = replay(folder, places)
     if as_json:
         console.print_json(json.dumps(_plain(found)), highlight=False)
@@ -202,7 +278,17 @@ def run_replay(folder: Path, layers: Sequence[str], console: Console, as_json: b
             markup=False,
             soft_wrap=True,
         )
+        for note in _endings(found):
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
     return found.difference is None
+
+
+def _endings(found: Replayed) -> Iterator[str]:
+    """What is to be said of a log that does not end as a session's does."""
+    if found.torn:
+        yield f"the log's last record is cut off: its {found.torn} bytes are left out"
+    if found.ended is False:
+        yield "the log holds no SESSION_ENDED: the session was killed, or goes on"
 
 
 def _plain(found: Replayed) -> dict[str, object]:
@@ -212,6 +298,8 @@ def _plain(found: Replayed) -> dict[str, object]:
         "decisions": found.decisions,
         "hot_decisions": found.steps,
         "equal": difference is None,
+        "torn_bytes": found.torn,
+        "ended": found.ended,
         "first_difference": None
         if difference is None
         else {"record": difference.number, "clock": difference.clock, "what": difference.what},

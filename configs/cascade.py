@@ -12,6 +12,7 @@ from configs.market import Share
 from configs.orders import OrdersConfig
 from configs.risk import LimitConfig, RiskConfig
 
+MAX_SEED = (1 << 63) - 1
 LayerName = Literal["strategic", "tactical", "execution"]
 
 
@@ -79,7 +80,7 @@ _RULES = RiskConfig(limits=LimitConfig(position_share=1.25, gross_share=1.25, wo
 class CascadeConfig(Config):
     """One running cascade."""
 
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, le=MAX_SEED)
     sample: tuple[LayerName, ...] = Field(
         (), description="layers whose actions are sampled, keyed by seed and step; else the mode"
     )
@@ -119,5 +120,7 @@ class CascadeRunConfig(Config):
         8_000, ge=2_000, description="of the tactical length, on the built-in market"
     )
     generated_seed: NonNegativeInt = Field(
-        1, description="of these bars; training's are of seed 0 by default, and known to it"
+        1,
+        le=MAX_SEED,
+        description="of these bars; training's are of seed 0 by default, and known to it",
     )

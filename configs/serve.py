@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from configs.bars import BarsConfig
 from configs.base import Config
-from configs.cascade import CascadeConfig, CascadeRunConfig
+from configs.cascade import MAX_SEED, CascadeConfig, CascadeRunConfig
 
 LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "GRANDMODEL_TOKEN"
@@ -23,14 +23,14 @@ class InstrumentConfig(Config):
     """One instrument, worked on paper: bars drive it, simulated books fill what is sent."""
 
     name: str = Field("paper", pattern=_NAME)
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, le=MAX_SEED)
     bars: BarsConfig | None = Field(
         None, description="a file of bars; the built-in market's where null"
     )
     generated_bars: PositiveInt = Field(
         8_000, ge=2_000, description="of the tactical length, on the built-in market"
     )
-    generated_seed: NonNegativeInt = 1
+    generated_seed: NonNegativeInt = Field(1, le=MAX_SEED)
 
     def run(self, cascade: CascadeConfig) -> CascadeRunConfig:
         """What `cascade run` knows it by; the instrument's seed is added to the cascade's."""
@@ -88,6 +88,11 @@ class ServeConfig(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"instruments named twice: {', '.join(twice)}; give each its own name")
+        if (most := max(one.seed for one in self.instruments)) > MAX_SEED - self.cascade.seed:
+            raise ValueError(
+                f"cascade.seed {self.cascade.seed} + an instrument's seed {most}: expected at most "
+                f"{MAX_SEED} together; take smaller ones"
+            )
         if self.workers > len(names):
             raise ValueError(
                 f"workers is {self.workers} and there are {len(names)} instruments: each is worked "

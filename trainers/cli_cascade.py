@@ -118,14 +118,14 @@ def _add_steering(cascade_app: typer.Typer) -> None:
         """Stop a running cascade: nothing goes but toward flat, until it is let go."""
         from cascade.control import send
 
-        send(log, "stop", reason=reason)
+        typer.echo(send(log, "stop", reason=reason))
 
     @cascade_app.command("let-go")
     def cascade_let_go(log: _RunningLog, reason: _Reason = "operator") -> None:
         """Lift an emergency stop of a running cascade, whoever stopped it."""
         from cascade.control import send
 
-        send(log, "let-go", reason=reason)
+        typer.echo(send(log, "let-go", reason=reason))
 
     @cascade_app.command("rollback")
     def cascade_rollback(
@@ -135,7 +135,7 @@ def _add_steering(cascade_app: typer.Typer) -> None:
         """Have a running cascade's layer go back to the artefact before its present one."""
         from cascade.control import send
 
-        send(log, "rollback", layer)
+        typer.echo(send(log, "rollback", layer))
 
 
 def _add_replay(app: typer.Typer) -> None:
@@ -144,7 +144,11 @@ def _add_replay(app: typer.Typer) -> None:
         log: Annotated[Path, typer.Argument(help="Folder of a session's audit log.")],
         model: Annotated[
             list[str],
-            typer.Option("--model", metavar="LAYER=FOLDER", help="Where an artefact lies now."),
+            typer.Option(
+                "--model",
+                metavar="LAYER=FOLDER",
+                help="Where an artefact lies now; repeatable, for a layer too.",
+            ),
         ] = [],  # noqa: B006
         as_json: AsJson = False,
     ) -> None:

@@ -97,6 +97,60 @@ def test_a_torn_end_is_left_out_and_a_damaged_middle_is_told(tmp_path: Path) -> 
         list(read_log(tmp_path))
 
 
+def written(folder: Path, count: int = 5) -> tuple[Path, bytes]:
+    """A log of one segment and `count` records: its file, and what is in it."""
+    log = AuditLog(folder)
+    for number in range(count):
+        log.tell(Event.NEW_5MIN_BAR, number, number=number)
+    log.close()
+    (path,) = folder.glob("*.audit")
+    return path, path.read_bytes()
+
+
+def test_no_flipped_bit_is_taken_for_a_torn_end(tmp_path: Path) -> None:
+    """A length that grew must not hide all records after it."""
+    path, content = written(tmp_path)
+    for at in range(len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(AuditError):
+            list(read_log(tmp_path))
+
+
+def test_a_reader_says_how_a_log_ends(tmp_path: Path) -> None:
+    path, content = written(tmp_path)
+    path.write_bytes(content[:-3])
+    reader = read_log(tmp_path)
+    kept = list(reader)
+    assert len(kept) == 4 and not reader.ended
+    assert reader.torn == len(content) - 3 - content.index(b'{"number": 3}') - len('{"number": 3}')
+    log = AuditLog(tmp_path / "ended")
+    log.tell(Event.SESSION_ENDED, 0, steps=0)
+    log.close()
+    reader = read_log(tmp_path / "ended")
+    assert len(list(reader)) == 1 and reader.ended and not reader.torn
+
+
+def test_a_segment_that_was_only_begun_is_a_torn_end(tmp_path: Path) -> None:
+    """SIGKILL between the making of a file and its first record leaves any part of its begin."""
+    path, content = written(tmp_path)
+    begin = content[: content.index(b'{"number": 0}') - 32]
+    following = tmp_path / "000001.audit"
+    for size in (0, 1, len(begin) // 2, len(begin)):
+        following.write_bytes(begin[:size])
+        reader = read_log(tmp_path)
+        assert len(list(reader)) == 5
+        assert reader.torn == (size if size < len(begin) else 0)
+    following.write_bytes(b"GMAUDIX")
+    with pytest.raises(AuditError, match="no segment"):
+        list(read_log(tmp_path))
+    following.write_bytes(content)
+    path.write_bytes(begin[:10])
+    with pytest.raises(AuditError, match="no segment"):
+        list(read_log(tmp_path))
+
+
 def test_a_full_disk_keeps_what_was_written_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     disk = Disk(1 << 20)
     log = AuditLog(tmp_path, write=disk.write)
