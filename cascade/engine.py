@@ -106,7 +106,6 @@ class Engine:
         self._bar, self._parent_start, self._clock = -1, 0, clock
         self._step_clock = 0  # of the last step, at its begin
         self._stopped, self._past = False, np.zeros(0, BAR)
-        self._wanted_rollback: list[str] = []
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
         self.sink.acknowledge()
@@ -139,19 +138,8 @@ class Engine:
         models = {layer: model.described() for layer, model in self.models.active.items()}
         return {"config": self.config.model_dump(mode="json"), "models": models}
 
-    def rollback(self, layer: str) -> None:
-        """Go back to a layer's artefact before the present one, between two steps.
-
-        Raises:
-            ArtefactError: there is none.
-        """
-        self.models.rollback(layer)
-        self._wanted_rollback.append(layer)
-
     def _renew_models(self) -> None:
-        """Take artefacts that have loaded, or are gone back to; nothing here loads any."""
-        while self._wanted_rollback:
-            self.take_model(self.models.rollback(self._wanted_rollback.pop(0)))
+        """Take an artefact that has loaded; nothing here loads any."""
         found = self.models.ready() if self.models.staged else None
         if found is None:
             return
@@ -325,7 +313,7 @@ class Engine:
             return False
         if self.recording.lost and not self.recording.again(self._clock):
             return False
-        if self.models.staged or self._wanted_rollback:
+        if self.models.staged:
             self._renew_models()
         mark, degraded = sink.mark(), self.health.degraded.copy()
         guard.keep()

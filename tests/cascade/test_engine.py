@@ -433,7 +433,7 @@ def test_a_new_champion_is_taken_between_two_steps_and_rolled_back(tmp_path: Pat
         if run.execution.digest != before:
             break
     assert run.execution.digest != before
-    run.engine.rollback("execution")
+    run.engine.take_model(run.models.rollback("execution"))
     if run.session.market.done:
         run.to_a_parent()
     missed += run.step() != DECIDED
