@@ -31,9 +31,10 @@ import math
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ _WITH_TOKEN = "token"
 _STATISTICS = {"RAY_SERVE_HAPROXY_STATS_PORT": "8404", "RAY_SERVE_HAPROXY_METRICS_PORT": "9101"}
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+_HAPROXY_PLACES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "/haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "/admin.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "/server-state",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "/metrics.sock",
+}
 _THREADS_VARIABLE = "RAY_SERVE_HAPROXY_NBTHREAD"
 _METRICS_VARIABLE = "RAY_SERVE_HAPROXY_METRICS_ENABLED"
 _REPLICAS_A_THREAD = 3  # a request takes a replica three times as long as HAProxy
@@ -126,20 +134,24 @@ def ray_mode(haproxy: bool, replicas: int) -> Iterator[None]:
     otherwise: a process of their own reads a line of each request, and /metrics counts them here.
     """
     told = {}
-    if haproxy:
-        threads = math.ceil(replicas / _REPLICAS_A_THREAD)
-        chosen = {_THREADS_VARIABLE: str(threads), _METRICS_VARIABLE: "0"}
-        told = _HAPROXY | {name: os.environ.get(name, chosen[name]) for name in chosen}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with ExitStack() as stack:
+        if haproxy:
+            threads = math.ceil(replicas / _REPLICAS_A_THREAD)
+            chosen = {_THREADS_VARIABLE: str(threads), _METRICS_VARIABLE: "0"}
+            told = _HAPROXY | {name: os.environ.get(name, chosen[name]) for name in chosen}
+            # Its admin socket is open to whoever reaches the folder, which is nobody else's here.
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="grandmodel-"))
+            told |= {name: f"{own}{place}" for name, place in _HAPROXY_PLACES.items()}
+        before = {name: os.environ.get(name) for name in told}
+        os.environ.update(told)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _deploy(

@@ -155,6 +155,9 @@ def test_haproxys_mode_is_of_the_block_alone_and_the_users_own_settings_stand(
     with ray_mode(True, 4):
         assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
         assert (os.environ[threads], os.environ[metrics]) == ("2", "1")
+        folder = Path(os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+        assert folder.stat().st_mode & 0o077 == 0  # nobody else's
+    assert not folder.exists()
     assert dict(os.environ) == before
     with ray_mode(False, 4):
         assert dict(os.environ) == before
