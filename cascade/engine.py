@@ -104,7 +104,6 @@ class Engine:
         self._action, self._hold = hold_action(), hold_action()
         self.steps, self._next_id = 0, 0
         self._bar, self._parent_start, self._clock = -1, 0, clock
-        self._step_clock = 0  # of the last step, at its begin
         self._stopped, self._past = False, np.zeros(0, BAR)
         self._bind()
         self.sink.tell(Event.SESSION_BEGUN, clock, **self.described())
@@ -290,7 +289,7 @@ class Engine:
         sign_context(self.upper.context, side, self._context)
         if self.guard is not None:
             self.guard.side = side
-        self._parent_start = self._step_clock = plan.start
+        self._parent_start = plan.start
         self._forget()
 
     def _forget(self) -> None:
@@ -322,7 +321,7 @@ class Engine:
             self._silent_steps, self._trust, self.steps, self._bar, self._row,
         )  # fmt: skip
         counts = self._heard.counts.tolist()
-        clock = self._step_clock = self._parent_start + counts[hot.STEP] * self._step_ns
+        clock = self.at_step(counts[hot.STEP])
         rows = counts[hot.OWNED_ROWS]
         sink.add(Event.NEW_TICK, clock, self._records.tick(rows), rows)
         source, action = self._choose(fault, counts[hot.SILENT_VENUES], clock)
@@ -406,18 +405,24 @@ class Engine:
         """The worst level of the parent's ladder at which it may."""
         return int(self.hot.acted["limit"][0])
 
+    def at_step(self, step: int) -> int:
+        """When a step of the parent that is worked begins, ns since 1970 UTC."""
+        return self._parent_start + step * self._step_ns
+
     def on_report(
-        self, fills: NDArray[Any], cancelled: NDArray[Any], rejected: NDArray[Any], forced: int
-    ) -> None:
+        self, clock: int, fills: NDArray[Any], cancelled: NDArray[Any], rejected: NDArray[Any],
+        forced: int,
+    ) -> None:  # fmt: skip
         """What the venues did in the step after the last decision.
 
         Args:
+            clock: ns since 1970 UTC, when they tell it.
             fills: FILL [k]; cancelled, rejected: ENDED [k].
             forced: number of the order that crossed the rest at the horizon; -1 where none did.
         """
         if not (len(fills) or len(cancelled) or len(rejected) or forced >= 0):
             return
-        clock, sink = self._step_clock + self._step_ns, self.sink
+        sink = self.sink
         sink.tell(Event.STEP_REPORTED, clock, forced=forced)
         if forced >= 0:
             order = np.zeros(1, ORDER)
@@ -441,9 +446,9 @@ class Engine:
             self.guard.report(base, fills, cancelled, rejected, forced)
         self.recording.keep()
 
-    def on_closed(self, **told: Any) -> None:
-        """The parent order is done; `told` goes to the log."""
-        self.sink.tell(Event.TRADE_CLOSED, self._step_clock + self._step_ns, **told)
+    def on_closed(self, clock: int, **told: Any) -> None:
+        """The parent order is done, at `clock` (ns since 1970 UTC); `told` goes to the log."""
+        self.sink.tell(Event.TRADE_CLOSED, clock, **told)
         self.recording.keep(self.config.audit.sync)
 
     def stop(self, reason: str) -> None:

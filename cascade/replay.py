@@ -231,6 +231,7 @@ class _Replay:
         if head.event == Event.STEP_REPORTED:
             found = {record.event: record for record in group}
             engine.on_report(
+                head.clock,
                 _rows(found.get(Event.ORDER_FILLED), FILL),
                 _rows(found.get(Event.ORDER_CANCELLED), ENDED),
                 _rows(found.get(Event.ORDER_REJECTED), ENDED),
@@ -238,7 +239,7 @@ class _Replay:
             )
             return self._sink.taken()
         if head.event == Event.TRADE_CLOSED:
-            engine.on_closed(**head.told())
+            engine.on_closed(head.clock, **head.told())
             return self._sink.taken()
         if head.event == Event.AUDIT_INTERRUPTED:
             engine.recording.resume()

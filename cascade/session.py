@@ -272,6 +272,7 @@ class PaperSession:
         self._worked[...] = market.worked()
         parent, worked = market.simulator.market.parents[0], self._worked[0]
         self.engine.on_closed(
+            self.engine.at_step(int(parent["step"])),
             bar=self.bar,
             filled=int(worked["quantity"]),
             abandoned=int(parent["abandoned"]),
@@ -307,7 +308,9 @@ class PaperSession:
         if len(ended):  # most steps end nothing
             how = ended["how"]
             cancelled, rejected = ended[how == CANCELLED], ended[how == REJECTED]
-        engine.on_report(market.fills, cancelled, rejected, int(paper.report["forced_id"][0]))
+        told = engine.at_step(int(market.simulator.market.parents["step"][0]))
+        forced = int(paper.report["forced_id"][0])
+        engine.on_report(told, market.fills, cancelled, rejected, forced)
 
 
 _STEPS_SEEN = 5  # between two looks of whoever watches

@@ -420,6 +420,36 @@ def test_a_full_disk_stops_trading_and_room_resumes_it(tmp_path: Path) -> None:
     assert run.events()[Event.AUDIT_INTERRUPTED] == 2
 
 
+def test_what_venues_tell_of_a_step_without_a_record_replays_at_its_own_time(
+    tmp_path: Path,
+) -> None:
+    full = [False]
+
+    def write(file: int, content: bytes) -> int:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(file, content)
+
+    run = Run(tmp_path, write=write)
+    for number in range(200):
+        if run.session.market.done or not number:
+            full[0] = False
+            run.to_a_parent()
+        full[0] = number % 3 == 2
+        run.step()
+    full[0] = False
+    run.step()
+    run.ended()
+    clock, alone = 0, 0
+    for record in read_log(run.log):
+        if record.event == Event.NEW_TICK:
+            clock = record.clock
+        elif record.event == Event.STEP_REPORTED:
+            assert record.clock > clock
+            alone += record.clock > clock + round(run.engine.at_step(1) - run.engine.at_step(0))
+    assert alone > 0
+
+
 def test_a_new_champion_is_taken_between_two_steps_and_rolled_back(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.to_a_parent()

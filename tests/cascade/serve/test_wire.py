@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,11 +34,9 @@ class Caller:
 
     async def send(self, content: bytes) -> None:
         """Send it, though the other side may have hung up."""
-        try:
+        with contextlib.suppress(ConnectionError):
             self.writer.write(content)
             await self.writer.drain()
-        except ConnectionError:
-            pass
 
     async def answer(self) -> tuple[int, Any]:
         """Status and content of the next answer; (0, None) where the other side hangs up."""
