@@ -218,7 +218,10 @@ def explain(
 
 @app.command()
 def warm() -> None:
-    """Compile every kernel once, so that no later command waits for it."""
+    """Compile the kernels of trainings and decisions once, so that no later command waits.
+
+    Those of the cascade alone are compiled at its first run.
+    """
     began = time.perf_counter()
     from cascade.decide import warm as warm_cascade
     from configs.execution import ExecutionConfig
