@@ -35,6 +35,7 @@ HOT, WARM, FULL, BOOK = "hot", "warm", "full", "book"
 _NS = 1_000_000_000
 _MICROSECONDS = 1e-3  # of a nanosecond
 _RETRY = 1.0  # seconds
+_BARS_TO_RECOVER = 12  # bars past the first decision: two of the strategic layer
 _LOG = logging.getLogger("grandmodel.serve")
 
 
@@ -108,6 +109,12 @@ class Desk:
         self.session.begin()
         self._due = Due(self.session.arrival(self.session.bar))
         while not self.engine.upper.decisions and not self.ended and go_on():
+            self._decide_bar()
+        # A first run compiles kernels within the calls, which are late by that: no fault that
+        # lasts, though a layer stays degraded until it is asked again.
+        for _ in range(_BARS_TO_RECOVER):
+            if not self.engine.degraded or self._due.step >= 0 or self.ended or not go_on():
+                break
             self._decide_bar()
 
     def decide(self, moment: int | None) -> bytes:

@@ -82,7 +82,7 @@ def serve(request: ServeRequest, say: Callable[[str], object] = print) -> int:
             mine = ", ".join(name for name, owner in owners.items() if owner == address)
             say(f"http://{address} works {mine}")
         say(f"audit logs under {log}; end it with Ctrl-C")
-        say("ready once /ready says so: the first run of a version compiles its kernels, minutes")
+        say("ready once /ready says so; the first run of a version compiles its kernels")
         # Before workers are forked, so that they share it.
         load_numba()
         workers = [
