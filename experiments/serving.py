@@ -19,7 +19,7 @@ from configs.errors import TrainingError
 from configs.serve import LOOPBACK
 
 _PLACE = re.compile(r"^http://([^ ]+):(\d+) works ", re.MULTILINE)
-_MOST_SECONDS = 900.0  # to be ready, kernels compiled on the way, on a busy machine
+_MOST_SECONDS = 180.0  # to be ready, kernels compiled on the way
 _LOOKS = 0.01
 _KIB = 1024
 
