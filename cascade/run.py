@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +20,7 @@ from cascade.control import Control
 from cascade.deadlines import LiveCaller, SystemClock
 from cascade.engine import Engine
 from cascade.found import Named, found_models, parse_layers
+from cascade.interrupts import deferred_signals
 from cascade.models import Models
 from cascade.replay import Replayed, replay
 from cascade.session import PaperSession, Watch, begin_clock, driving_bars
@@ -72,7 +71,7 @@ def run_cascade(request: RunRequest, console: Console, live: bool, as_json: bool
         models = found_models(request.named, cache)
         folder = request.log or _LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         bars = driving_bars(models, request.config)
-        asked = stack.enter_context(_interrupts())
+        asked = stack.enter_context(deferred_signals())
         session, control = _begun(request.config.cascade, models, bars, folder, stack)
         watches: list[Watch] = [_Heeded(control), _Ends(asked)]
         if live:
@@ -128,29 +127,6 @@ def _begun(
 
 class _Interrupted(Exception):
     """The session is to end here, between two steps."""
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # Python delivers signals to the main thread alone
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Ends:

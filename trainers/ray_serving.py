@@ -41,12 +41,13 @@ from typing import Any
 
 import ray
 
+from cascade.interrupts import deferred_signals
 from cascade.serve.access import read_token
 from cascade.serve.app import Receive, Scope, Send, Service
 from cascade.serve.server import LOGS, ServeRequest
 from configs.errors import ConfigError, TrainingError
 from configs.serve import LOOPBACK, ServeConfig
-from trainers.session import deferred_signals, start_ray
+from trainers.session import start_ray
 
 EVERYWHERE = "0.0.0.0"
 AUTHENTICATION_VARIABLE = "RAY_AUTH_MODE"

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
-from types import FrameType
 
 import ray
 import structlog
@@ -121,26 +118,3 @@ def _join(address: str) -> None:
             f"Ray at '{address}' cannot be reached ({error}): start it there, give another "
             "mappo.ray_address, or leave it out to run on this machine alone"
         ) from error
-
-
-@contextlib.contextmanager
-def deferred_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; the second acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python delivers signals to the main thread alone
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from cascade.interrupts import deferred_signals
 from configs.errors import TrainingError
 from configs.mappo import MappoConfig, StopConfig
 from market.kernels import kernel_digest
@@ -29,7 +30,7 @@ from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.plan import POLICY, TeamPlan
 from trainers.memory import PeakMemory
 from trainers.monitoring import Alarms, Patience, Validation, patience_of
-from trainers.session import deferred_signals, ray_session, torch_threads
+from trainers.session import ray_session, torch_threads
 from trainers.stages import Baselines, StageScorer
 
 OnIteration = Callable[["IterationReport"], str | None]
