@@ -21,7 +21,7 @@ from rich.console import Console
 from experiments import studies
 from experiments.learning.results import LayerResult, table
 from experiments.learning.settings import learning
-from experiments.learning.study import baselines, kept_result, seed_result
+from experiments.learning.study import baselines, kept_result, prepare, seed_result
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "learning"
@@ -34,22 +34,19 @@ def run(given: argparse.Namespace) -> list[LayerResult]:
         GrandmodelError: whatever stops a training.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    study = learning()
+    study, output = learning(), Path(given.output)
     found = []
     for part in studies.named(given.part, tuple(study.parts), ALL, "part"):
         told = study.parts[part]
         seeds = range(given.seeds or told.seeds)
+        prepare(study, part, output)
         for seed in seeds if given.only is None else (given.only,):
-            seed_result(study, part, seed, _folder(given, part, seed))
-        kept = (kept_result(study, part, seed, _folder(given, part, seed)) for seed in seeds)
+            seed_result(study, part, seed, output)
+        kept = (kept_result(study, part, seed, output) for seed in seeds)
         if done := tuple(each for each in kept if each is not None):
-            rules = baselines(study, part, Path(given.output) / part / "baselines")
+            rules = baselines(study, part, output)
             found.append(LayerResult(part, told.layer, done, rules, told.wanted))
     return found
-
-
-def _folder(given: argparse.Namespace, part: str, seed: int) -> Path:
-    return Path(given.output) / part / f"seed-{seed}"
 
 
 def parser() -> argparse.ArgumentParser:

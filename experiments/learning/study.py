@@ -7,13 +7,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs.execution import ExecutionConfig
 from configs.train import LayerTraining
 from experiments import studies
 from experiments.learning.proposals import Judged
-from experiments.learning.settings import LearningConfig, training
+from experiments.learning.settings import (
+    SEED_ABOVE,
+    LearningConfig,
+    above_folder,
+    seed_folder,
+    training,
+)
 from experiments.trainings import check_kept, trained
 from trainers.evaluate import Actor, Match
+from trainers.export import export_policy
 from trainers.layers import LAYERS
 from trainers.session import torch_threads
 from trainers.torch_actor import TorchActor
@@ -71,16 +80,18 @@ class Baselines:
         return cls(**{**data, "played": played})
 
 
-def seed_result(study: LearningConfig, part: str, seed: int, path: Path) -> SeedResult:
-    """The result of one training: as it is kept in `path`, or trained for, from where it stopped.
+def seed_result(study: LearningConfig, part: str, seed: int, output: Path) -> SeedResult:
+    """The result of one training: as it is kept under `output`, or trained for.
+
+    A training that stopped is gone on with.
 
     Raises:
-        TrainingError: `path` holds a training by other settings, or training failed.
+        TrainingError: its folder holds a training by other settings, or training failed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    if (kept := kept_result(study, part, seed, path)) is not None:
+    if (kept := kept_result(study, part, seed, output)) is not None:
         return kept
-    config = training(study, part, seed)
+    config, path = training(study, part, seed, output), seed_folder(output, part, seed)
     result = trained(config, f"{part}, seed {seed}", path)
     actor: Actor = TorchActor(result.policy)
     judged = None
@@ -100,25 +111,54 @@ def seed_result(study: LearningConfig, part: str, seed: int, path: Path) -> Seed
     return found
 
 
-def kept_result(study: LearningConfig, part: str, seed: int, path: Path) -> SeedResult | None:
+def kept_result(study: LearningConfig, part: str, seed: int, output: Path) -> SeedResult | None:
     """The result of a finished training; None where there is none.
 
     Raises:
-        TrainingError: `path` holds a training by other settings.
+        TrainingError: its folder holds a training by other settings.
     """
+    path = seed_folder(output, part, seed)
     kept = studies.kept(path, SeedResult.from_dict, f"remove {path} to train anew")
     if kept is not None:
-        check_kept(training(study, part, seed), kept.config, path)
+        check_kept(training(study, part, seed, output), kept.config, path)
     return kept
 
 
-def baselines(study: LearningConfig, part: str, path: Path) -> Baselines:
-    """Every baseline on the study's episodes, as kept in `path` or played.
+def prepare(study: LearningConfig, part: str, output: Path) -> None:
+    """Train and export the layer above that a part plays under, where it has one.
 
     Raises:
-        TrainingError: `path` holds those of other settings.
+        TrainingError, KeyboardInterrupt: see `seed_result`.
     """
-    config = training(study, part, 0)
+    above = study.parts[part].under
+    if above is None or (folder := above_folder(output, above)).is_dir():
+        return
+    found = seed_result(study, above, SEED_ABOVE, output)
+    config, path = training(study, above, SEED_ABOVE, output), folder.parent
+    layer = LAYERS[config.layer]
+    # A training that is done is loaded from its last checkpoint.
+    result = trained(config, f"{above}, seed {SEED_ABOVE}", path)
+    fields = {
+        "env_id": layer.layout.env_id,
+        "market": config.env.market.name,
+        "config": found.config,
+        "seed": SEED_ABOVE,
+        "commit": found.made["commit"],
+        "versions": found.made["versions"],
+        "metrics": {name: float(np.mean(each)) for name, each in found.played.metrics.items()},
+        "trained_on": layer.trained_on(config.env),
+    }
+    beside = layer.companions(layer.probe(config))
+    export_policy(result.policy, layer.layout, folder, fields, companions=beside)
+
+
+def baselines(study: LearningConfig, part: str, output: Path) -> Baselines:
+    """Every baseline on the study's episodes, as kept under `output` or played.
+
+    Raises:
+        TrainingError: those of other settings are kept there.
+    """
+    config, path = training(study, part, 0, output), output / part / "baselines"
     kept = studies.kept(path, Baselines.from_dict, f"remove {path} to play them anew")
     if kept is not None:
         check_kept(config, kept.config, path)

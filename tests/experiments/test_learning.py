@@ -18,7 +18,7 @@ from envs.execution import BatchedExecution
 from experiments.learning import __main__ as command
 from experiments.learning.proposals import Judged
 from experiments.learning.results import LayerResult, crossed_draws, table
-from experiments.learning.settings import PartStudy, learning, training
+from experiments.learning.settings import PartStudy, learning, seed_folder, training
 from experiments.learning.study import Baselines, Played, SeedResult, seed_result
 from experiments.studies import RESULT_FILE, write_parts
 from trainers.baselines import execution_baselines
@@ -26,6 +26,7 @@ from trainers.evaluate import Match
 from trainers.objective import SHORTFALL
 
 STUDY = learning()
+OUTPUT = Path("runs/learning")
 EPISODES = 400
 
 
@@ -92,9 +93,9 @@ def test_each_training_alone_is_judged_as_evaluate_judges() -> None:
 
 
 def test_noise_has_regimes_of_volatility_and_nothing_to_foresee() -> None:
-    config = training(STUDY, "strategic-noise", 0)
+    config = training(STUDY, "strategic-noise", 0, OUTPUT)
     assert {regime.drift for regime in config.env.market.reference.regimes} == {0.0}
-    usual = training(STUDY, "strategic", 0).env.market.reference.regimes
+    usual = training(STUDY, "strategic", 0, OUTPUT).env.market.reference.regimes
     drawn = config.env.market.reference.regimes
     assert [each.volatility for each in drawn] == [each.volatility for each in usual]
 
@@ -156,7 +157,9 @@ def test_what_is_written_holds_means_and_no_episodes(tmp_path: Path) -> None:
 def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> None:
     kept = vars(result([0.4]).trainings[0]) | {"config": {"seed": 5}}
     kept["played"] = vars(kept["played"])
-    (tmp_path / RESULT_FILE).write_text(json.dumps(kept))
+    folder = seed_folder(tmp_path, "execution", 0)
+    folder.mkdir(parents=True)
+    (folder / RESULT_FILE).write_text(json.dumps(kept))
     with pytest.raises(TrainingError, match="other settings"):
         seed_result(STUDY, "execution", 0, tmp_path)
     assert command.main(["strategc"]) == 2
@@ -165,7 +168,7 @@ def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> N
 
 @pytest.mark.parametrize("part", STUDY.parts)
 def test_seeds_train_apart_and_are_judged_alike(part: str) -> None:
-    first, second = (training(STUDY, part, seed) for seed in (0, 1))
+    first, second = (training(STUDY, part, seed, OUTPUT) for seed in (0, 1))
     _, _, market = part.partition("-")
     assert first.env.market.name == (market or "builtin")
     assert first.mappo.seed != second.mappo.seed
