@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import EXIT_CODE, TrainingError
+from experiments.learning.settings import EVIDENCE
 from trainers.report import replace
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = "README.md"
 _SHOWN = 8  # hex digits of a commit
+# Of layers that are paid for returns, told whatever they are.
+_TOLD = ("win_rate", "payoff_ratio", "costs_bp", "worst_drawdown_bp")
 
 Data = Mapping[str, Any]
 
@@ -59,6 +62,8 @@ def _learning(data: Data) -> Iterator[Row]:
     unit, trainings = data["objective"]["unit"], data["trainings"]
     lower, commit = data["objective"]["lower_is_better"], _commits(trainings)
     count = str(len(trainings))
+    # Of noise a lead is not wanted.
+    wanted = "" if EVIDENCE in data["wanted"] else "below 0" if lower else "above 0"
     for place, told in enumerate(data["differences"]):
         best = "the best, " if place == 0 else ""
         interval = "" if told["low"] is None else f"[{told['low']:+.3f}, {told['high']:+.3f}]"
@@ -68,12 +73,14 @@ def _learning(data: Data) -> Iterator[Row]:
             f"{told['baseline']} ({data['baselines'][told['baseline']]:.3f} {unit})",
             f"{told['mean']:+.3f} {unit}{chance}",
             interval,
-            ("below 0" if lower else "above 0") if place == 0 else "",
+            wanted if place == 0 else "",
             f"{told['seeds_better']} of {count} better",
             commit,
         )
-    for name, wanted in data["wanted"].items():
-        figures, told = data["figures"], name.replace("_", " ")
+    figures = data["figures"]
+    asked = dict.fromkeys((name for name in _TOLD if name in figures), "") | data["wanted"]
+    for name, wanted in asked.items():
+        told = name.replace("_", " ")
         ends = (end for end in ("lowest", "highest") if f"{name}_{end}" in figures)
         seeds = ", ".join(f"{end} seed {figures[f'{name}_{end}']:.4g}" for end in ends)
         yield Row(f"{data['part']}, {told}", f"{figures[name]:.4g}", seeds, wanted, count, commit)

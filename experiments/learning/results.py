@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
+from experiments.learning.settings import EVIDENCE
 from experiments.learning.study import Baselines, Played, SeedResult
 from trainers.evaluation.significance import Verdict, verdict
 from trainers.layers import LAYERS
@@ -20,8 +21,6 @@ SAMPLES = 4_000  # of the bootstrap
 _SEED = 0
 _AGGRESSIVE = "twap"
 _FILLED, _SLIPPAGE = "filled_before_cross", "slippage_bp"
-
-_EVIDENCE = "told_as_evidence"
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +129,7 @@ class LayerResult:
         found = {
             self.metric: self.figure(self.metric)[0],
             "best_baseline": mean(best, self.metric),
-            _EVIDENCE: float(np.mean([told.is_evidence for told in self.verdicts])),
+            EVIDENCE: float(np.mean([told.is_evidence for told in self.verdicts])),
         }
         if _FILLED in best.metrics:
             slipped = self.figure(_SLIPPAGE)[0]
@@ -147,7 +146,17 @@ class LayerResult:
         else:
             for name in ("costs_bp", "turnover", "exposure", "worst_drawdown_bp"):
                 found[name] = self.figure(name)[0]
+            found |= self._wins()
         return found
+
+    def _wins(self) -> dict[str, float]:
+        """Of the episodes that won or lost anything, how many won, and the mean win over loss."""
+        earned = np.array([found.played.metrics[self.metric] for found in self.trainings])
+        won, lost = earned[earned > 0.0], earned[earned < 0.0]
+        if not (won.size and lost.size):
+            return {}
+        share = won.size / (won.size + lost.size)
+        return {"win_rate": share, "payoff_ratio": float(-won.mean() / lost.mean())}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as JSON holds it; of the episodes' values their means."""

@@ -13,6 +13,7 @@ from configs.train import LayerTraining, load_train_config
 from experiments.trainings import UNBOUNDED_MINUTES
 from trainers.runs import ARTEFACT_FOLDER
 
+EVIDENCE = "told_as_evidence"  # of the figures: the share of trainings whose lead is called so
 SEED_ABOVE = 0  # of the trainings of the layer above, the one that is played under
 
 _FILE = Path(__file__).parent / "learning.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cascade.artefact import MANIFEST_FILE, load_artefact
 from configs.errors import TrainingError
 from configs.evaluation import EvaluationConfig
 from configs.execution import ExecutionConfig
@@ -18,9 +19,16 @@ from envs.execution import BatchedExecution
 from experiments.learning import __main__ as command
 from experiments.learning.proposals import Judged
 from experiments.learning.results import LayerResult, crossed_draws, table
-from experiments.learning.settings import PartStudy, learning, seed_folder, training
+from experiments.learning.settings import (
+    PartStudy,
+    above_folder,
+    learning,
+    seed_folder,
+    training,
+)
 from experiments.learning.study import Baselines, Played, SeedResult, seed_result
 from experiments.studies import RESULT_FILE, write_parts
+from signals.strategic import STRATEGIC
 from trainers.baselines import execution_baselines
 from trainers.evaluate import Match
 from trainers.objective import SHORTFALL
@@ -92,10 +100,25 @@ def test_each_training_alone_is_judged_as_evaluate_judges() -> None:
     assert not same.verdicts[0].is_evidence
 
 
+def test_wins_are_of_episodes_that_won_or_lost() -> None:
+    def earned(values: list[float]) -> LayerResult:
+        names = ("return_bp", "costs_bp", "turnover", "exposure", "worst_drawdown_bp")
+        told = Played(dict.fromkeys(names, values), list(range(len(values))))
+        flat = Played(dict.fromkeys(names, [0.0] * len(values)), told.clusters)
+        trained = SeedResult("strategic", 0, 10, 0.1, told, {}, {})
+        rules = Baselines("strategic", {"flat": flat}, {}, {})
+        return LayerResult("strategic", "strategic", (trained,), rules)
+
+    figures = earned([30.0, -10.0, 0.0, -20.0, 0.0]).figures()
+    assert figures["win_rate"] == pytest.approx(1 / 3)
+    assert figures["payoff_ratio"] == pytest.approx(2.0)
+    assert "win_rate" not in earned([0.0] * 5).figures()
+
+
 def test_noise_has_regimes_of_volatility_and_nothing_to_foresee() -> None:
     config = training(STUDY, "strategic-noise", 0, OUTPUT)
     assert {regime.drift for regime in config.env.market.reference.regimes} == {0.0}
-    usual = training(STUDY, "strategic", 0, OUTPUT).env.market.reference.regimes
+    usual = training(STUDY, "strategic-trending", 0, OUTPUT).env.market.reference.regimes
     drawn = config.env.market.reference.regimes
     assert [each.volatility for each in drawn] == [each.volatility for each in usual]
 
@@ -204,3 +227,36 @@ def test_the_study_trains_plays_and_goes_on(
     (again,) = command.run(given)
     assert again == found
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(RESULT_FILE)} == times
+
+
+@pytest.mark.slow
+def test_a_part_trains_under_the_first_seed_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = (
+        "env.series.bars=4000",
+        "mappo.num_envs=8",
+        "mappo.rollout_length=24",
+        "mappo.stop.env_steps=400",
+        "mappo.runners=0",
+        "evaluation.batch_size=4",
+    )
+    few: dict[str, Any] = {"presets": ("mlp",), "episodes": 4, "seeds": 1}
+    above = PartStudy(layer="strategic", overrides=(*quick, "env.series.embargo_bars=100"), **few)
+    under = PartStudy(
+        layer="tactical",
+        overrides=(*quick, "env.series.bars=16000", "env.series.seed=1"),
+        under="above",
+        **few,
+    )
+    small = STUDY.model_copy(update={"parts": {"under": under, "above": above}})
+    monkeypatch.setattr(command, "learning", lambda: small)
+    given = Namespace(part="under", seeds=None, only=None, output=str(tmp_path))
+    (found,) = command.run(given)
+    folder = above_folder(tmp_path, "above")
+    told = load_artefact(folder, STRATEGIC).manifest
+    assert (told.layer, told.trained_on is None) == ("strategic", False)
+    assert found.trainings[0].config["env"]["upstream"]["strategic"] == str(folder)
+    written = (folder / MANIFEST_FILE).stat().st_mtime_ns
+    command.run(given)
+    assert (folder / MANIFEST_FILE).stat().st_mtime_ns == written
