@@ -180,7 +180,12 @@ class RegimeConfig(Config):
 
 
 class GeneratorReference(Config):
-    """A regime-switching geometric Brownian path: the default, which needs no data."""
+    """A regime-switching geometric Brownian path: the default, which needs no data.
+
+    pull_years: the log price of a series of bars is pulled to where it began, so that what is
+        left of its way after so many years is 1/e (Ornstein-Uhlenbeck): over decades a tick
+        keeps its worth. Paths within one bar, and of execution episodes, feel nothing of it.
+    """
 
     kind: Literal["generator"] = "generator"
     price: PositiveFloat = 100.0
@@ -195,6 +200,7 @@ class GeneratorReference(Config):
         max_length=8,
     )
     mean_regime_minutes: PositiveFloat = 120.0
+    pull_years: PositiveFloat | None = None
     trading_seconds_per_year: PositiveFloat = 252 * 6.5 * 3600
 
 

@@ -112,6 +112,7 @@ def synthetic_series(
         parts,
         np.array([r.volatility for r in reference.regimes]) * math.sqrt(per_part),
         np.array([r.drift for r in reference.regimes]) * per_part,
+        0.0 if reference.pull_years is None else per_part / reference.pull_years,
         np.array([r.activity for r in reference.regimes]),
         -math.expm1(-substep / (_MINUTE * reference.mean_regime_minutes)),
         np.exp(-substep / np.array(flow.arrivals.activity_seconds)),
@@ -214,6 +215,7 @@ def _walk(
     parts: int,
     volatility: NDArray[np.float64],
     drift: NDArray[np.float64],
+    pull: float,
     busyness: NDArray[np.float64],
     switch: float,
     kept: NDArray[np.float64],
@@ -226,6 +228,7 @@ def _walk(
 
     Args:
         volatility, drift: of the log price over one sub-step, [regimes].
+        pull: share of the log price's way that it loses in one sub-step.
         busyness: [regimes], message rate over the usual one.
         switch: probability of leaving a regime in one sub-step.
         kept: [processes], what each process of the activity keeps over one sub-step.
@@ -248,7 +251,8 @@ def _walk(
             activity = _wander(mood_key, step, kept, dispersion, moods)
             sigma = volatility[regime] * math.sqrt(activity)
             variance = sigma * sigma
-            change = drift[regime] - 0.5 * variance + sigma * normal(path_key, step)
+            trend = drift[regime] - pull * price - 0.5 * variance
+            change = trend + sigma * normal(path_key, step)
             rise = _overshoot(change, variance, uniform(extreme_key, 2 * step))
             fall = _overshoot(-change, variance, uniform(extreme_key, 2 * step + 1))
             top, bottom = max(top, price + rise), min(bottom, price - fall)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,20 @@ def test_drift_is_what_was_asked() -> None:
     bars = synthetic_bars(one_regime(0.01, 0.5), 10_000, 30.0, 1e-4, 2)
     years = 10_000 * 30.0 / YEAR_MINUTES
     assert np.log(bars.close[-1] / bars.open[0]) / years == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_pulled_price_wanders_as_far_as_its_law_says() -> None:
+    """Ornstein-Uhlenbeck: of variance sigma^2 years / 2; without a pull the way is what it was."""
+    years, sigma = 0.5, 0.2
+    told = GeneratorReference(
+        regimes=(RegimeConfig(name="ONE", volatility=sigma),), pull_years=years
+    )
+    bars = synthetic_bars(told, 100_000, 30.0, 0.01, 3)
+    logs = np.log(bars.close / told.price)
+    # A path of some sixty times the years in which it forgets.
+    assert logs.std() == pytest.approx(sigma * math.sqrt(years / 2.0), rel=0.15)
+    free = synthetic_bars(told.model_copy(update={"pull_years": None}), 100_000, 30.0, 0.01, 3)
+    assert np.log(free.close).std() > 2.0 * logs.std()
 
 
 def test_regimes_have_their_volatility_and_their_volume() -> None:
