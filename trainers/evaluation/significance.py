@@ -293,6 +293,11 @@ class Verdict:
         return self.says == "evidence"
 
     def __str__(self) -> str:
+        if not math.isfinite(self.sharpe):
+            return (
+                f"{self.says}: its {self.periods} periods do not vary, as where nothing is "
+                "traded: there is no Sharpe ratio to judge"
+            )
         return (
             f"{self.says}: Sharpe ratio {self.sharpe:.2f} a year over {self.periods} periods; the "
             f"best of {self.trials:g} without skill looks less good with probability "

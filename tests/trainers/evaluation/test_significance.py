@@ -152,6 +152,8 @@ def test_a_verdict_counts_every_trial() -> None:
 def test_a_verdict_on_what_never_trades_is_no_evidence() -> None:
     idle = told.verdict(np.zeros((100, 1)))
     assert (idle.says, idle.probability) == ("no evidence", 0.0)
+    assert "no Sharpe ratio" in str(idle)
+    assert "nan" not in str(idle)
     assert idle.as_dict()["sharpe"] is None
 
 
