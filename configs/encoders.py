@@ -18,6 +18,20 @@ class FlatConfig(Config):
     kind: Literal["flat"] = "flat"
 
 
+class AveragesConfig(Config):
+    """Means over the newest bars, of several spans, with nothing to learn (Corsi, "A Simple
+    Approximate Long-Memory Model of Realized Volatility", 2009).
+
+    Where there is much noise and little to foresee, a layer that reads every bar of a window
+    learns the noise.
+
+    spans: bars of each mean; none longer than the window.
+    """
+
+    kind: Literal["averages"] = "averages"
+    spans: tuple[PositiveInt, ...] = Field(default=(4, 16, 48), min_length=1)
+
+
 class StructureConfig(Config):
     """Convolutions over bars, an LSTM over what they give, attention pooling over its steps.
 
@@ -90,5 +104,6 @@ class WindowAttentionConfig(_AttentionConfig):
 
 
 EncoderConfig = Annotated[
-    FlatConfig | StructureConfig | RegimeConfig | WindowAttentionConfig, Field(discriminator="kind")
+    FlatConfig | AveragesConfig | StructureConfig | RegimeConfig | WindowAttentionConfig,
+    Field(discriminator="kind"),
 ]

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs.encoders import EncoderConfig, RegimeConfig, StructureConfig, WindowAttentionConfig
+from configs.encoders import (
+    AveragesConfig,
+    EncoderConfig,
+    RegimeConfig,
+    StructureConfig,
+    WindowAttentionConfig,
+)
 from configs.errors import TrainingError
 from policies.networks import linear, orthogonal
 from signals.bars.columns import POSTERIORS
@@ -102,6 +108,31 @@ class TransformerBlock(nn.Module):
         tokens = tokens + self.write(heard.transpose(1, 2).flatten(2))
         back: Tensor = self.back(torch.relu(self.hidden(self.before_hidden(tokens))))
         return tokens + back
+
+
+class Averages(Encoder):
+    """Means of every column over the newest bars; a step is a bar."""
+
+    weights: Tensor
+
+    def __init__(self, config: AveragesConfig, rows: int, columns: tuple[str, ...]) -> None:
+        super().__init__()
+        if max(config.spans) > rows:
+            raise TrainingError(
+                f"encoders kind=averages with spans={list(config.spans)}: the window has {rows} "
+                "bars, expected no longer span"
+            )
+        self.width, self.bars_per_step = len(config.spans) * len(columns), 1
+        weights = torch.zeros(len(config.spans), rows)
+        for mean, span in zip(weights, config.spans, strict=True):
+            mean[-span:] = 1.0 / span
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, bars: Tensor) -> Tensor:
+        return torch.matmul(self.weights, bars).flatten(1)
+
+    def attention(self, bars: Tensor) -> Tensor:
+        return self.weights.mean(0).expand(len(bars), -1)
 
 
 class StructureEncoder(Encoder):
@@ -321,6 +352,8 @@ def build_encoder(
     Raises:
         TrainingError: the window does not fit it.
     """
+    if isinstance(config, AveragesConfig):
+        return Averages(config, rows, columns)
     if isinstance(config, StructureConfig):
         return StructureEncoder(config, columns, generator)
     if isinstance(config, RegimeConfig):

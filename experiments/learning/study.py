@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import TrainingError
 from configs.execution import ExecutionConfig
 from configs.train import LayerTraining
 from experiments import studies
@@ -29,6 +30,7 @@ from trainers.torch_actor import TorchActor
 from trainers.volume_baselines import volume_baselines
 
 _POLICY = "policy"
+_PLAYED_ON = ("env", "evaluation")  # of a training's settings: what baselines depend on
 
 
 @dataclass(frozen=True)
@@ -159,16 +161,19 @@ def baselines(study: LearningConfig, part: str, output: Path) -> Baselines:
         TrainingError: those of other settings are kept there.
     """
     config, path = training(study, part, 0, output), output / part / "baselines"
+    told = {name: config.model_dump(mode="json")[name] for name in _PLAYED_ON}
     kept = studies.kept(path, Baselines.from_dict, f"remove {path} to play them anew")
     if kept is not None:
-        check_kept(config, kept.config, path)
+        if {name: kept.config.get(name) for name in told} != told:
+            raise TrainingError(
+                f"{path} holds baselines on other episodes (of the study's file, or of the "
+                "layer's): remove it, or choose another --output"
+            )
         return kept
     actors: dict[str, Actor] = dict(LAYERS[config.layer].baselines(config.env, config.evaluation))
     if isinstance(config.env, ExecutionConfig):
         actors |= volume_baselines(config.env, config.evaluation.passive_slice_steps)
-    found = Baselines(
-        config.layer, _played(config, actors), config.model_dump(mode="json"), studies.made()
-    )
+    found = Baselines(config.layer, _played(config, actors), told, studies.made())
     studies.keep(path, asdict(found))
     return found
 
