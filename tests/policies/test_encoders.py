@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from configs.encoders import EncoderConfig, FlatConfig, RegimeConfig
+from configs.encoders import AveragesConfig, EncoderConfig, FlatConfig, RegimeConfig
 from configs.errors import TrainingError
 from policies.encoders import (
     AttentionPool,
@@ -145,11 +145,28 @@ def test_the_regimes_loss_is_left_out_or_of_a_share():
     )
 
 
+def test_averages_are_means_of_the_newest_bars():
+    bars = bars_of()
+    encoder = encoder_of(AveragesConfig(spans=(1, 3, REGIME_ROWS)))
+    newest, three, whole = encoder(bars).chunk(3, dim=1)
+    torch.testing.assert_close(newest, bars[:, -1])
+    torch.testing.assert_close(three, bars[:, -3:].mean(1))
+    torch.testing.assert_close(whole, bars.mean(1))
+    assert encoder.width == 3 * len(REGIMES)
+    assert not list(encoder.parameters())
+    shares = encoder.attention(bars)
+    assert shares.shape == (len(bars), REGIME_ROWS)
+    torch.testing.assert_close(shares.sum(1), torch.ones(len(bars)))
+    assert (shares.diff(dim=1) >= 0).all()
+
+
 def test_a_window_that_does_not_fit_is_refused():
     generator = torch.Generator()
     with pytest.raises(TrainingError, match=r"patch=4: expected a divisor of the window's 10 rows"):
         build_encoder(CASES["regime"], 10, REGIMES, generator)
     with pytest.raises(TrainingError, match=r"expected one named regime_bull.*choose kind att"):
         build_encoder(CASES["regime"], REGIME_ROWS, ("a", "b"), generator)
+    with pytest.raises(TrainingError, match=rf"the window has {REGIME_ROWS} bars, expected no"):
+        encoder_of(AveragesConfig(spans=(2, REGIME_ROWS + 1)))
     with pytest.raises(TrainingError, match="kind=flat encodes nothing"):
         build_encoder(FlatConfig(), REGIME_ROWS, REGIMES, generator)
