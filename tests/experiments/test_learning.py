@@ -26,7 +26,7 @@ from experiments.learning.settings import (
     seed_folder,
     training,
 )
-from experiments.learning.study import Baselines, Played, SeedResult, seed_result
+from experiments.learning.study import Baselines, Played, SeedResult, baselines, seed_result
 from experiments.studies import RESULT_FILE, write_parts
 from signals.strategic import STRATEGIC
 from trainers.baselines import execution_baselines
@@ -187,6 +187,23 @@ def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> N
         seed_result(STUDY, "execution", 0, tmp_path)
     assert command.main(["strategc"]) == 2
     assert "unknown part 'strategc': expected one of" in capsys.readouterr().err
+
+
+def test_baselines_are_kept_as_long_as_their_episodes_are_the_same(tmp_path: Path) -> None:
+    config = training(STUDY, "strategic", 0, tmp_path).model_dump(mode="json")
+    told = {"flat": {"metrics": {"return_bp": [0.0]}, "clusters": [0]}}
+    file = tmp_path / "strategic" / "baselines" / RESULT_FILE
+    file.parent.mkdir(parents=True)
+
+    def keep(**settings: Any) -> None:
+        plain = {"layer": "strategic", "played": told, "config": settings, "made": {}}
+        file.write_text(json.dumps(plain))
+
+    keep(env=config["env"], evaluation=config["evaluation"])
+    assert set(baselines(STUDY, "strategic", tmp_path).played) == {"flat"}
+    keep(env=config["env"] | {"horizon_bars": 5}, evaluation=config["evaluation"])
+    with pytest.raises(TrainingError, match="on other episodes"):
+        baselines(STUDY, "strategic", tmp_path)
 
 
 @pytest.mark.parametrize("part", STUDY.parts)
