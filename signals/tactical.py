@@ -61,17 +61,19 @@ def _mask(agent: str) -> tuple[str, ...]:
     return tuple(f"may_{agent}_{choice.lower()}" for choice in CHOICES[agent])
 
 
+# An untrained policy is close to the strategic target, worked evenly: what it is to improve on.
+# Where all choices are alike at first, most of a training goes into not trading back and forth.
 AGENTS = (
     AgentLayout(
         TACTICAL_AGENT,
         (),
         "discrete",
         (
-            _C("HOLD", "the strategic target as it is", initial=0.5),
-            _C("BUY_SMALL", "a small tilt toward long", initial=0.15),
-            _C("BUY_LARGE", "a large tilt toward long", initial=0.1),
-            _C("SELL_SMALL", "a small tilt toward short", initial=0.15),
-            _C("SELL_LARGE", "a large tilt toward short", initial=0.1),
+            _C("HOLD", "the strategic target as it is", initial=0.9),
+            _C("BUY_SMALL", "a small tilt toward long", initial=0.03),
+            _C("BUY_LARGE", "a large tilt toward long", initial=0.02),
+            _C("SELL_SMALL", "a small tilt toward short", initial=0.03),
+            _C("SELL_LARGE", "a large tilt toward short", initial=0.02),
         ),
         mask=_mask(TACTICAL_AGENT),
     ),
@@ -80,11 +82,11 @@ AGENTS = (
         (),
         "discrete",
         (
-            _C("NONE", "target flat", initial=0.1),
-            _C("QUARTER", "a quarter of the target", initial=0.1),
-            _C("HALF", "half of the target", initial=0.2),
-            _C("THREE_QUARTERS", "three quarters of the target", initial=0.2),
-            _C("WHOLE", "the target as it is", initial=0.4),
+            _C("NONE", "target flat", initial=0.02),
+            _C("QUARTER", "a quarter of the target", initial=0.02),
+            _C("HALF", "half of the target", initial=0.03),
+            _C("THREE_QUARTERS", "three quarters of the target", initial=0.03),
+            _C("WHOLE", "the target as it is", initial=0.9),
         ),
         mask=_mask(RISK_AGENT),
     ),
@@ -93,11 +95,11 @@ AGENTS = (
         (),
         "discrete",
         (
-            _C("WAIT", "no order: the position stays", initial=0.2),
-            _C("MARKET", "all at once at the bar's begin", initial=0.2),
+            _C("WAIT", "no order: the position stays", initial=0.05),
+            _C("MARKET", "all at once at the bar's begin", initial=0.05),
             _C("JOIN", "rests at the best quote, the rest crosses at the end", initial=0.2),
             _C("IMPROVE", "rests inside the spread, the rest crosses at the end", initial=0.2),
-            _C("TWAP", "equal slices over the bar", initial=0.2),
+            _C("TWAP", "equal slices over the bar", initial=0.5),
         ),
         mask=_mask(EXECUTION_AGENT),
     ),
