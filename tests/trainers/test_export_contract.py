@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cascade.artefact import load_artefact
 from cascade.policy import OnnxPolicy
 from configs.actors import ActorConfig, CommunicationConfig, DropoutConfig
-from configs.encoders import EncoderConfig, FlatConfig
+from configs.encoders import AveragesConfig, EncoderConfig, FlatConfig
 from configs.errors import ArtefactError
 from configs.train import load_train_config
 from policies.encoders import RegimeEncoder
@@ -84,6 +84,8 @@ SLOW = {
     ),
     "encoders": Case(WINDOWED, {"encoders": ENCODERS}),
     "attention": Case(WINDOWED, {"encoders": (ATTENTION, FlatConfig())}),
+    "averages": Case(WINDOWED, {"encoders": (AveragesConfig(spans=(1, 4)), FlatConfig())}),
+    "strategic-averages": Case(STRATEGIC, layer=(("trending",), ())),
     "superposition": Case(WINDOWED, {"states": 8}),
     "earlier": Case(WINDOWED, {"communication": CommunicationConfig(rounds=1, width=4)}),
     "all": Case(
