@@ -30,6 +30,3 @@ def deferred_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = ["deferred_signals"]

@@ -120,7 +120,7 @@ class Averages(Encoder):
         if max(config.spans) > rows:
             raise TrainingError(
                 f"encoders kind=averages with spans={list(config.spans)}: the window has {rows} "
-                "bars, expected no longer span"
+                "bars, expected no longer span; leave out those that are"
             )
         self.width, self.bars_per_step = len(config.spans) * len(columns), 1
         weights = torch.zeros(len(config.spans), rows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from configs.base import Config
 from configs.loading import load_config
@@ -40,6 +41,17 @@ class LearningConfig(Config):
 
     parts: Mapping[str, PartStudy]
     evaluation_seed: NonNegativeInt = Field(0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _above_are_strategic(self) -> Self:
+        strategic = [name for name, part in self.parts.items() if part.layer == "strategic"]
+        for name, part in self.parts.items():
+            if part.under is not None and part.under not in strategic:
+                raise ValueError(
+                    f"parts.{name}.under is {part.under}, expected a part of the strategic "
+                    f"layer ({', '.join(strategic) or 'there is none'}); name one, or leave it out"
+                )
+        return self
 
 
 def learning() -> LearningConfig:

@@ -133,9 +133,12 @@ def prepare(study: LearningConfig, part: str, output: Path) -> None:
         TrainingError, KeyboardInterrupt: see `seed_result`.
     """
     above = study.parts[part].under
-    if above is None or (folder := above_folder(output, above)).is_dir():
+    if above is None:
         return
-    found = seed_result(study, above, SEED_ABOVE, output)
+    # Asked for though the artefact may lie there: one of other settings is refused.
+    found, folder = seed_result(study, above, SEED_ABOVE, output), above_folder(output, above)
+    if folder.is_dir():
+        return
     config, path = training(study, above, SEED_ABOVE, output), folder.parent
     layer = LAYERS[config.layer]
     # A training that is done is loaded from its last checkpoint.

@@ -20,6 +20,7 @@ from experiments.learning import __main__ as command
 from experiments.learning.proposals import Judged
 from experiments.learning.results import LayerResult, crossed_draws, table
 from experiments.learning.settings import (
+    LearningConfig,
     PartStudy,
     above_folder,
     learning,
@@ -204,6 +205,12 @@ def test_baselines_are_kept_as_long_as_their_episodes_are_the_same(tmp_path: Pat
     keep(env=config["env"] | {"horizon_bars": 5}, evaluation=config["evaluation"])
     with pytest.raises(TrainingError, match="on other episodes"):
         baselines(STUDY, "strategic", tmp_path)
+
+
+def test_what_lies_above_is_a_part_of_the_strategic_layer() -> None:
+    part = {"layer": "tactical", "under": "strategc", "episodes": 1, "seeds": 1}
+    with pytest.raises(ValueError, match=r"parts.low.under is strategc, expected a part of the"):
+        LearningConfig.model_validate({"parts": {"low": part}})
 
 
 @pytest.mark.parametrize("part", STUDY.parts)
