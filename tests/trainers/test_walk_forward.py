@@ -170,7 +170,7 @@ def test_a_walk_trains_every_fold_on_its_past_and_keeps_what_is_finished(tmp_pat
     assert told["traded"]["pbo"] is not None and told["traded"]["alone"]["dsr"] is not None
     page = (folder / PAGE_FILE).read_text(encoding="utf-8")
     assert "retrained 2 times" in page and "<svg" in page
-    assert "DSR" in (folder / TEXT_FILE).read_text(encoding="utf-8")
+    assert str(found.alone) in (folder / TEXT_FILE).read_text(encoding="utf-8")
     kept = [kept_result(folder / f"fold-{k}") for k in range(2)]
     first, second = (found for found in kept if found is not None)
     assert first.config["env"]["series"]["fold"] == 0
