@@ -82,6 +82,9 @@ class TacticalRewardConfig(Config):
     )
     limit: NonNegativeFloat = Field(1.0, description="weight of what goes over the risk limit")
     limit_bp: PositiveFloat = Field(10.0, description="what a bar at twice the risk limit counts")
+    benchmark: NonNegativeFloat = Field(
+        1.0, description="weight of the strategic target's own P&L, which is taken off"
+    )
 
     @model_validator(mode="after")
     def _pays_for_something(self) -> Self:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from configs.rewards import TacticalRewardConfig
 from market.kernels import inlined
 
-TERMS = ("equity", "entry", "limit")
+TERMS = ("equity", "entry", "limit", "benchmark")
 _TO_BP = 1e4
 
 
@@ -63,3 +63,20 @@ def limit_term(use: float, scale_bp: float) -> float:
         scale_bp: what a bar at twice the limit counts.
     """
     return -scale_bp * max(use - 1.0, 0.0)
+
+
+@inlined
+def benchmark_term(held: float, move: float, base: float) -> float:
+    """Minus what the strategic target would have gained in the bar without costs, bp of `base`.
+
+    The agents' choices change nothing of it, so that the best policy is the same with it as
+    without (a baseline of the input alone: Mao et al., "Variance reduction for reinforcement
+    learning in input-driven environments", 2019); what is left is the active return, in which a
+    bar's fills can be told from where the price went.
+
+    Args:
+        held: by who follows the target evenly, mean over the bar, units, long above 0.
+        move: of the reference from the close before to the bar's close, currency.
+        base: equity at the start of the episode, currency.
+    """
+    return -_TO_BP * held * move / base

@@ -123,12 +123,14 @@ class PlanBaseline:
 def tactical_baselines() -> dict[str, PlanBaseline]:
     """The rules by name.
 
-    market_at_open, twap: the strategic target as it is, traded at the bar's begin or over
-    it. flat: none of it. The strategic layer alone works its target by TWAP: twap is both.
+    market_at_open, twap, join: the strategic target as it is, traded at the bar's begin, over
+    it, or by resting at the best quote with what is left crossing at its end. flat: none of it.
+    The strategic layer alone works its target by TWAP: twap is both.
     """
     whole, none = SHARES[-1], SHARES[0]
     return {
         "twap": PlanBaseline(whole, "TWAP"),
         "market_at_open": PlanBaseline(whole, "MARKET"),
+        "join": PlanBaseline(whole, "JOIN"),
         "flat": PlanBaseline(none, "TWAP"),
     }

@@ -181,6 +181,7 @@ _TACTICAL = Layer(
         "reward_equity",
         "reward_entry",
         "reward_limit",
+        "reward_benchmark",
         *_RESULT_CURVES,
         "stopped",
         "taken",

@@ -52,7 +52,7 @@ _AGENTS = len(TACTICAL.agents)
 _CHOICES = 5
 _TILT, _SHARE, _STYLE = range(_AGENTS)
 _MATRIX = len(MATRIX)
-_EQUITY, _ENTRY, _LIMIT = range(_TERMS)
+_EQUITY, _ENTRY, _LIMIT, _BENCHMARK = range(_TERMS)
 # Why the target of the next bar is flat: not at all, by a stop, by a target that was reached,
 # or because nothing may be held (the last bar, or a halted account).
 _OPEN, _STOPPED, _TAKEN, _OVER = range(4)
@@ -94,6 +94,7 @@ class StepArrays(NamedTuple):
     above: NDArray[np.float64]  # [bars, 7], see `envs.tactical.upstream`; of 0 bars where sampled
     strategic: NDArray[np.float64]  # [N, 5], SELL, HOLD, BUY, confidence and coherence
     strategic_targets: NDArray[np.float64]  # [N], share of the limit
+    followed: NDArray[np.float64]  # [N], strategic target of the bar before, likewise
     phases: NDArray[np.float64]  # [N], share of the strategic bar gone by
     wander: NDArray[np.float64]  # [N], what of the sampled signal knows no path
     choices: NDArray[np.float32]  # [N, agents], of the last step; -1 before the first
@@ -179,6 +180,7 @@ def step_arrays(
         above=above,
         strategic=np.zeros((num, STRATEGIC_WIDTH)),
         strategic_targets=np.zeros(num),
+        followed=np.zeros(num),
         phases=np.zeros(num),
         wander=np.zeros(num),
         choices=np.zeros((num, _AGENTS), np.float32),
@@ -340,6 +342,7 @@ def begin_rows(address: int, indices: Any) -> None:
         mark = arrays.world.tape.ohlc[start, 3]
         open_account(arrays.accounts[n], rules.limit, rules.leverage, mark)
         arrays.strategic_targets[n] = 0.0
+        arrays.followed[n] = 0.0
         follow_strategic(arrays, n)
         arrays.choices[n, :] = -1.0
         arrays.masked[n] = 0
@@ -349,6 +352,16 @@ def begin_rows(address: int, indices: Any) -> None:
         arrays.rewards[n, :] = 0.0
         arrays.terminations[n] = False
         _observe(arrays, n)
+
+
+@inlined
+def _benchmark(arrays: Any, n: int, bar: int) -> float:
+    """The benchmark's term of bar `bar`: the account is flat before and after the episode."""
+    account, close = arrays.accounts[n], arrays.world.tape.ohlc
+    target = arrays.strategic_targets[n] if bar < arrays.last_bars[n] else 0.0
+    held = 0.5 * (arrays.followed[n] + target) * account.limit
+    arrays.followed[n] = target
+    return reward.benchmark_term(held, close[bar, 3] - close[bar - 1, 3], account.initial)
 
 
 @inlined
@@ -366,6 +379,7 @@ def _pay(arrays: Any, n: int, bar: int) -> None:
         terms[_ENTRY] = reward.entry_term(worked.side * worked.quantity, price, vwap, base)
     use = _risk_use(arrays, n, bar)
     terms[_LIMIT] = reward.limit_term(use, arrays.rules[0].limit_bp)
+    terms[_BENCHMARK] = _benchmark(arrays, n, bar)
     paid = composed(arrays.weights, terms, arrays.terms[n])
     for term in range(_TERMS):
         arrays.term_sums[n, term] += arrays.terms[n, term]

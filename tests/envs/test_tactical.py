@@ -242,6 +242,30 @@ def test_entry_is_paid_against_the_bar_without_own_fills() -> None:
     assert seen > rows
 
 
+def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen() -> None:
+    found = {}
+    for seed in (1, 2):  # of the choices alone
+        env, rows = BatchedTactical(small(), 10, seed=9), 10
+        env.reset()
+        rng, paid, wanted = np.random.default_rng(seed), [], []
+        before = np.zeros(rows)
+        limit, base = env.arrays.accounts["limit"].copy(), env.arrays.accounts["initial"].copy()
+        while not env.terminations.all():
+            bar = env.arrays.world.places["bar"].copy()
+            last = bar == env.arrays.last_bars
+            target = np.where(last, 0.0, column(env, "strategic_target"))
+            env.step(rng.integers(0, 5, (rows, 3)).astype(np.float32))
+            close = env.arrays.world.tape.ohlc[:, 3]
+            held = 0.5 * (before + target) * limit
+            wanted.append(-1e4 * held * (close[bar] - close[bar - 1]) / base)
+            paid.append(env.reward_terms[:, 3].copy())
+            before = target
+        assert np.array(paid) == pytest.approx(np.array(wanted), rel=1e-5, abs=1e-9)
+        assert np.abs(paid).max() > 0.0
+        found[seed] = paid
+    assert np.array_equal(found[1], found[2])
+
+
 def test_market_trades_at_once_and_twap_over_the_bar() -> None:
     """By F when the orders were sent: all at the bar's begin, or spread over it."""
     spread = {}

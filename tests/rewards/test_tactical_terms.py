@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.loading import load_config
 from configs.rewards import TacticalRewardConfig
-from rewards.tactical import TERMS, entry_term, equity_term, limit_term, weights_of
+from rewards.tactical import (
+    TERMS,
+    benchmark_term,
+    entry_term,
+    equity_term,
+    limit_term,
+    weights_of,
+)
 
 
 def test_equity_is_paid_in_bp_of_the_start() -> None:
@@ -48,12 +55,23 @@ def test_only_what_goes_over_the_limit_costs() -> None:
     assert limit_term(2.0, 10.0) == pytest.approx(-10.0)
 
 
+def test_what_the_target_gained_is_taken_off() -> None:
+    # 200 units through -.5: 100 of 1,000,000 lost, 1 bp.
+    assert benchmark_term(200.0, -0.5, 1e6) == pytest.approx(1.0)
+    assert benchmark_term(-200.0, -0.5, 1e6) == pytest.approx(-1.0)
+    assert benchmark_term(0.0, -0.5, 1e6) == 0.0
+    # Who held it without costs comes to nothing.
+    both = equity_term(1e6, 1e6 - 100.0, 1e6) + benchmark_term(200.0, -0.5, 1e6)
+    assert both == pytest.approx(0.0)
+
+
 def test_weights_are_in_the_order_of_the_terms() -> None:
-    config = load_config(TacticalRewardConfig, {"entry": 0.5, "limit": 3.0})
+    config = load_config(TacticalRewardConfig, {"entry": 0.5, "limit": 3.0, "benchmark": 0.25})
     assert dict(zip(TERMS, weights_of(config), strict=True)) == {
         "equity": 1.0,
         "entry": 0.5,
         "limit": 3.0,
+        "benchmark": 0.25,
     }
 
 

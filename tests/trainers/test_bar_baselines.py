@@ -100,7 +100,12 @@ def plan(baseline: str, *forbidden: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("baseline", "share", "style"),
-    [("twap", "WHOLE", "TWAP"), ("market_at_open", "WHOLE", "MARKET"), ("flat", "NONE", "TWAP")],
+    [
+        ("twap", "WHOLE", "TWAP"),
+        ("market_at_open", "WHOLE", "MARKET"),
+        ("join", "WHOLE", "JOIN"),
+        ("flat", "NONE", "TWAP"),
+    ],
 )
 def test_the_tactical_rules_take_the_strategic_target_in_one_style(
     baseline: str, share: str, style: str
