@@ -23,6 +23,14 @@ from trainers.report import replace
 RESULTS = Path(__file__).parent / "results"
 PAGE = "README.md"
 _SHOWN = 8  # hex digits of a commit
+# Of returns out of sample, told whatever they are: name, and how it is written.
+_MEASURES = {
+    "annual_return": "{:+.1%}",
+    "sharpe": "{:.2f}",
+    "max_drawdown": "{:.1%}",
+    "hit_rate": "{:.3f}",
+    "payoff_ratio": "{:.2f}",
+}
 # Of layers that are paid for returns, told whatever they are.
 _TOLD = ("win_rate", "payoff_ratio", "costs_bp", "worst_drawdown_bp")
 
@@ -84,6 +92,38 @@ def _learning(data: Data) -> Iterator[Row]:
         ends = (end for end in ("lowest", "highest") if f"{name}_{end}" in figures)
         seeds = ", ".join(f"{end} seed {figures[f'{name}_{end}']:.4g}" for end in ends)
         yield Row(f"{data['part']}, {told}", f"{figures[name]:.4g}", seeds, wanted, count, commit)
+
+
+def _walks(data: Data) -> Iterator[Row]:
+    part, unit, total, count = data["part"], data["unit"], data["total"], len(data["folds"])
+    told, commit = total["difference"], data["made"]["commit"][:_SHOWN]
+    yield Row(
+        f"{part}, {told['n']:,} episodes in {count} folds, against the best, {data['rival']} "
+        f"({total['rival']['mean']:.3f} {unit})",
+        f"{told['mean_difference']:+.3f} {unit}",
+        f"[{told['low']:+.3f}, {told['high']:+.3f}]",
+        "below 0" if data["lower_is_better"] else "above 0",
+        f"{data['ahead']} of {count} folds ahead",
+        commit,
+    )
+    traded = data["traded"]
+    if traded is None:
+        return
+    better, alone, pbo = traded["better"], traded["alone"], traded["pbo"]
+    for name, form in _MEASURES.items():
+        ends = traded["measures"]["policy"][name]
+        value, low, high = (
+            "none" if ends[end] is None else form.format(ends[end])
+            for end in ("value", "low", "high")
+        )
+        what = f"{part}, {name.replace('_', ' ')} over {alone['periods']:,} {traded['unit']}s"
+        yield Row(what, value, f"[{low}, {high}]", data["wanted"].get(name, ""), str(count), commit)
+    lead = f"{part}, lead over {traded['best_baseline']} by {traded['unit']}s"
+    yield Row(lead, f"P(better) {better['probability']:.3f}", "", "", str(count), commit)
+    dsr = "none" if alone["sharpe"] is None else f"{alone['dsr']:.3f}"
+    yield Row(f"{part}, DSR", dsr, "", "", str(count), commit)
+    if pbo is not None:
+        yield Row(f"{part}, PBO", f"{pbo['pbo']:.2f}", "", "", str(count), commit)
 
 
 def _ablation(data: Data) -> Iterator[Row]:
@@ -163,6 +203,14 @@ SECTIONS = (
         "tactical-trending trains under the first policy of strategic-trending.",
         "python -m experiments.learning",
         _learning,
+    ),
+    Section(
+        "walks",
+        "Do the layers earn on real bars?",
+        "Walk-forward on the sample of real bars (E-mini Nasdaq-100, 2020 to 2025): retrained "
+        "fold by fold on the past, judged out of sample, net of costs. One training a fold.",
+        "python -m experiments.walks",
+        _walks,
     ),
     Section(
         "ablation",

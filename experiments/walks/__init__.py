@@ -1,0 +1,1 @@
+"""Every layer retrained fold by fold on the sample of real bars."""
