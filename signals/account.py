@@ -79,7 +79,9 @@ AHEAD_COLUMNS = tuple(
 
 
 @inlined
-def write_ahead(tape: Any, bar: int, last: int, account: Any, out: Any, at: int) -> int:
+def write_ahead(
+    tape: Any, bar: int, last: int, account: Any, held: float, out: Any, at: int
+) -> int:
     """Write AHEAD_COLUMNS from place `at`; the place after them.
 
     Args:
@@ -87,6 +89,7 @@ def write_ahead(tape: Any, bar: int, last: int, account: Any, out: Any, at: int)
         bar: the bar to be played next.
         last: the last bar that the episode plays.
         account: an ACCOUNT record, marked at the close before `bar`.
+        held: what the path's moves are paid on, units, long above 0.
     """
     equity = max(account.equity, 1.0)
     for ahead in (AHEAD[0], AHEAD[1], AHEAD[2], AHEAD[3], 0):
@@ -98,6 +101,6 @@ def write_ahead(tape: Any, bar: int, last: int, account: Any, out: Any, at: int)
             out[at] = _clipped(move / scale, -10.0, 10.0)
         else:
             out[at] = 0.0
-        out[at + 1] = _clipped(account.position * move / equity / _HUNDRED_BP, -10.0, 10.0)
+        out[at + 1] = _clipped(held * move / equity / _HUNDRED_BP, -10.0, 10.0)
         at += 2
     return at

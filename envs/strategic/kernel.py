@@ -228,7 +228,8 @@ def _observe(arrays: Any, n: int) -> None:
         state[at] = _next_return(arrays.world.tape, bar, arrays.last_bars[n])
         at += 1
     row[:] = state[:at]
-    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, state, at)
+    held = float(account.position)
+    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
 
 
 @kernel

@@ -325,7 +325,10 @@ def _observe(arrays: Any, n: int) -> None:
             state[at] = 1.0 if _allows(agent, choice, closing, bound) else 0.0
             at += 1
     arrays.rows[n, :] = state[:at]
-    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, state, at)
+    followed = arrays.strategic_targets[n] * account.limit
+    weights = arrays.weights
+    held = weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed
+    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
 
 
 @kernel

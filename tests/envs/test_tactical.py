@@ -266,6 +266,24 @@ def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen() ->
     assert np.array_equal(found[1], found[2])
 
 
+@pytest.mark.parametrize("benchmark", [0.0, 1.0])
+def test_the_critic_knows_what_the_path_pays_on_the_active_position(benchmark: float) -> None:
+    env, rows = BatchedTactical(small(reward={"benchmark": benchmark}), 10, seed=9), 10
+    env.reset()
+    rng, place = np.random.default_rng(3), [c.name for c in TACTICAL.state_columns].index
+    seen = []
+    for _ in range(8):
+        env.step(rng.integers(0, 5, (rows, 3)).astype(np.float32))
+        accounts, bar = env.arrays.accounts, env.arrays.world.places["bar"]
+        followed = benchmark * column(env, "strategic_target") * accounts["limit"]
+        move = env.arrays.world.tape.ohlc[bar, 3] - accounts["mark"]
+        gain = (accounts["position"] - followed) * move / accounts["equity"]
+        told = env.states[:, place("held_move_1")]
+        assert told == pytest.approx(np.clip(gain / 0.01, -10, 10), rel=1e-4, abs=1e-6)
+        seen.append(np.abs(told).max())
+    assert max(seen) > 0.0
+
+
 def test_market_trades_at_once_and_twap_over_the_bar() -> None:
     """By F when the orders were sent: all at the bar's begin, or spread over it."""
     spread = {}
