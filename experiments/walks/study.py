@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from configs.loading import dump_yaml, load_config
 from configs.train import LayerTraining, load_train_config
 from experiments import studies
 from experiments.trainings import UNBOUNDED_MINUTES
+from trainers.report import replace
 from trainers.walk_forward.commands import WalkFolder, WalkRequest, run_walk_forward
 from trainers.walk_forward.results import WalkForwardResult
 
 _FILE = Path(__file__).parent / "walks.yaml"
+_MADE_FILE = "made.json"  # in a walk's folder: the commit and the machine that it was begun with
 _SEED = 0
 
 
@@ -60,7 +63,7 @@ class WalkReport:
     """One finished walk.
 
     Attributes:
-        made: with what its last command ran; folds that were kept may be older.
+        made: with what it was begun.
     """
 
     part: str
@@ -90,16 +93,35 @@ def walked(part: str, told: PartWalk, output: Path, console: Console) -> WalkRep
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the fold's run checkpointed.
     """
     folder, config = WalkFolder(output / part), told.config()
+    begun = folder.path / _MADE_FILE
     if (folder.path / WalkFolder.file).exists():
         if folder.base.read_text(encoding="utf-8") != dump_yaml(config):
             raise TrainingError(
                 f"{folder.path} holds a walk by other settings (of the study's file, or of the "
                 "layer's): remove it, or choose another --output"
             )
+        made = _made(begun)
         request = WalkRequest(told.layer, output=str(folder.path), resume=True)
     else:
+        made = studies.made()
+        replace(begun, (json.dumps(made, indent=2) + "\n").encode())
         request = WalkRequest(
             told.layer, told.presets, (), told.told, _SEED, output=str(folder.path)
         )
     found = run_walk_forward(request, console)
-    return WalkReport(part, found, told.wanted, config.model_dump(mode="json"), studies.made())
+    return WalkReport(part, found, told.wanted, config.model_dump(mode="json"), made)
+
+
+def _made(file: Path) -> dict[str, Any]:
+    """What a walk was begun with.
+
+    Raises:
+        TrainingError: the file is missing or damaged.
+    """
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise TrainingError(
+            f"{file} cannot be read ({type(error).__name__}: {error}): expected the commit and the "
+            f"machine that the walk was begun with; remove {file.parent} to walk anew"
+        ) from error

@@ -66,6 +66,13 @@ def test_a_walk_is_kept_by_its_settings_and_told_on_the_page(tmp_path: Path) -> 
     with pytest.raises(TrainingError, match="holds a walk by other settings"):
         walked("tiny", other, tmp_path / "runs", console)
 
+    made = tmp_path / "runs" / "tiny" / "made.json"
+    kept = made.read_bytes()
+    made.write_text("[1")
+    with pytest.raises(TrainingError, match="to walk anew"):
+        walked("tiny", TINY, tmp_path / "runs", console)
+    made.write_bytes(kept)
+
     (path,) = write_parts([found], tmp_path / "results" / "walks")
     shown = page(tmp_path / "results")
     total = found.found.total.difference
