@@ -83,11 +83,15 @@ class TacticalRewardConfig(Config):
     limit: NonNegativeFloat = Field(1.0, description="weight of what goes over the risk limit")
     limit_bp: PositiveFloat = Field(10.0, description="what a bar at twice the risk limit counts")
     benchmark: NonNegativeFloat = Field(
-        1.0, description="weight of the strategic target's own P&L, which is taken off"
+        1.0,
+        le=1.0,
+        description="share of the strategic target's own P&L that is taken off that of equity",
     )
 
     @model_validator(mode="after")
     def _pays_for_something(self) -> Self:
         if not any((self.equity, self.entry, self.limit)):
-            raise ValueError("all weights are 0, expected one above it: nothing would be learnt")
+            raise ValueError(
+                "equity, entry and limit are all 0, expected one above it: nothing would be learnt"
+            )
         return self

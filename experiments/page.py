@@ -23,14 +23,9 @@ from trainers.report import replace
 RESULTS = Path(__file__).parent / "results"
 PAGE = "README.md"
 _SHOWN = 8  # hex digits of a commit
-# Of returns out of sample, told whatever they are: name, and how it is written.
-_MEASURES = {
-    "annual_return": "{:+.1%}",
-    "sharpe": "{:.2f}",
-    "max_drawdown": "{:.1%}",
-    "hit_rate": "{:.3f}",
-    "payoff_ratio": "{:.2f}",
-}
+# Of returns out of sample, told whatever they are; those that are shares of the account.
+_MEASURES = ("annual_return", "sharpe", "max_drawdown", "hit_rate", "payoff_ratio")
+_PERCENT = ("total_return", "annual_return", "volatility", "max_drawdown")
 # Of layers that are paid for returns, told whatever they are.
 _TOLD = ("win_rate", "payoff_ratio", "costs_bp", "worst_drawdown_bp")
 
@@ -96,7 +91,7 @@ def _learning(data: Data) -> Iterator[Row]:
 
 def _walks(data: Data) -> Iterator[Row]:
     part, unit, total, count = data["part"], data["unit"], data["total"], len(data["folds"])
-    told, commit = total["difference"], data["made"]["commit"][:_SHOWN]
+    told, commit = total["difference"], _shown(data["commits"])
     yield Row(
         f"{part}, {told['n']:,} episodes in {count} folds, against the best, {data['rival']} "
         f"({total['rival']['mean']:.3f} {unit})",
@@ -110,8 +105,8 @@ def _walks(data: Data) -> Iterator[Row]:
     if traded is None:
         return
     better, alone, pbo = traded["better"], traded["alone"], traded["pbo"]
-    for name, form in _MEASURES.items():
-        ends = traded["measures"]["policy"][name]
+    for name in dict.fromkeys((*_MEASURES, *data["wanted"])):
+        ends, form = traded["measures"]["policy"][name], "{:+.1%}" if name in _PERCENT else "{:.2f}"
         value, low, high = (
             "none" if ends[end] is None else form.format(ends[end])
             for end in ("value", "low", "high")
@@ -188,8 +183,11 @@ def _evidence(data: Data) -> Iterator[Row]:
 
 
 def _commits(made: Sequence[Data]) -> str:
-    found = dict.fromkeys(one["made"]["commit"][:_SHOWN] for one in made)
-    return ", ".join(found)
+    return _shown([one["made"]["commit"] for one in made])
+
+
+def _shown(commits: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(commit[:_SHOWN] for commit in commits))
 
 
 SECTIONS = (
@@ -207,8 +205,11 @@ SECTIONS = (
     Section(
         "walks",
         "Do the layers earn on real bars?",
-        "Walk-forward on the sample of real bars (E-mini Nasdaq-100, 2020 to 2025): retrained "
-        "fold by fold on the past, judged out of sample, net of costs. One training a fold.",
+        "Walk-forward on the sample of real bars (E-mini Nasdaq-100, half hours): retrained fold "
+        "by fold on the past, judged on what comes after, net of costs; one training a fold. The "
+        "best baseline is chosen on the episodes that it is compared on, in its favour. Measures "
+        "are of every out-of-sample bar once. The tactical layer plays under a strategic target that "
+        "knows nothing of the bars, so that its own returns are that target's.",
         "python -m experiments.walks",
         _walks,
     ),

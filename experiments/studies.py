@@ -35,9 +35,8 @@ class Report(Protocol):
 
 def made() -> dict[str, Any]:
     """The commit, the machine and the versions that a result is made with."""
-    at = commit()
     return {
-        "commit": f"{at.name}-dirty" if at.dirty else at.name,
+        "commit": commit().told,
         "machine": machine(),
         "versions": versions(),
     }

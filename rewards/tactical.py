@@ -20,7 +20,8 @@ _TO_BP = 1e4
 
 def weights_of(config: TacticalRewardConfig) -> NDArray[np.float64]:
     """Weights in the order of `TERMS`."""
-    return np.array([getattr(config, term) for term in TERMS], np.float64)
+    shares = {"benchmark": config.equity * config.benchmark}
+    return np.array([shares.get(term, getattr(config, term)) for term in TERMS], np.float64)
 
 
 @inlined
@@ -66,7 +67,7 @@ def limit_term(use: float, scale_bp: float) -> float:
 
 
 @inlined
-def benchmark_term(held: float, move: float, base: float) -> float:
+def benchmark_term(gain: float, base: float) -> float:
     """Minus what the strategic target would have gained in the bar without costs, bp of `base`.
 
     The agents' choices change nothing of it, so that the best policy is the same with it as
@@ -75,8 +76,8 @@ def benchmark_term(held: float, move: float, base: float) -> float:
     bar's fills can be told from where the price went.
 
     Args:
-        held: by who follows the target evenly, mean over the bar, units, long above 0.
-        move: of the reference from the close before to the bar's close, currency.
+        gain: of who holds the target before until the bar opens, and trades to the new one evenly
+            over the bar, on the reference, currency.
         base: equity at the start of the episode, currency.
     """
-    return -_TO_BP * held * move / base
+    return -_TO_BP * gain / base

@@ -1,4 +1,4 @@
-"""Simple rules as policies of `strategic_v0` and `tactical_v0`.
+"""Simple rules as policies of `strategic_v0` and `tactical_v1`.
 
 They see what the agents see and act through the same joint actions, so they pay what the
 agents pay. A rule of the strategic layer acts with full conviction: toward the position that

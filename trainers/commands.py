@@ -325,13 +325,12 @@ def _manifest_fields(
             "minus_best_baseline_high": result.high,
         }
     )
-    suffix = "-dirty" if session.commit.dirty else ""
     return {
         "env_id": session.layer.layout.env_id,
         "market": session.config.env.market.name,
         "config": session.config.model_dump(mode="json"),
         "seed": session.config.seed,
-        "commit": session.commit.name + suffix,
+        "commit": session.commit.told,
         "versions": versions(),
         "metrics": metrics,
         "beats_baseline": report.beats_baseline,

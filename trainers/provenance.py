@@ -29,6 +29,11 @@ class Commit:
     name: str
     dirty: bool
 
+    @property
+    def told(self) -> str:
+        """The name, ending in -dirty where files differ."""
+        return f"{self.name}-dirty" if self.dirty else self.name
+
 
 def commit(root: Path | None = None) -> Commit:
     """The commit of the checkout that this code lies in; unknown outside one.

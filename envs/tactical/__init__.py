@@ -1,4 +1,4 @@
-"""`tactical_v0`: three agents tilt the strategic target every five minutes and work the way there.
+"""`tactical_v1`: three agents tilt the strategic target every five minutes and work the way there.
 
 The batched form steps N episodes in one kernel; the PettingZoo faces are its N = 1 case.
 """

@@ -360,11 +360,13 @@ def begin_rows(address: int, indices: Any) -> None:
 @inlined
 def _benchmark(arrays: Any, n: int, bar: int) -> float:
     """The benchmark's term of bar `bar`: the account is flat before and after the episode."""
-    account, close = arrays.accounts[n], arrays.world.tape.ohlc
+    account, ohlc = arrays.accounts[n], arrays.world.tape.ohlc
     target = arrays.strategic_targets[n] if bar < arrays.last_bars[n] else 0.0
-    held = 0.5 * (arrays.followed[n] + target) * account.limit
+    before = arrays.followed[n]
+    gain = before * (ohlc[bar, 0] - ohlc[bar - 1, 3])
+    gain += 0.5 * (before + target) * (ohlc[bar, 3] - ohlc[bar, 0])
     arrays.followed[n] = target
-    return reward.benchmark_term(held, close[bar, 3] - close[bar - 1, 3], account.initial)
+    return reward.benchmark_term(gain * account.limit, account.initial)
 
 
 @inlined

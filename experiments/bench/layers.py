@@ -16,7 +16,7 @@ import numpy as np
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
-from envs import strategic_v0, tactical_v0
+from envs import strategic_v0, tactical_v1
 from envs.barwise.parallel import BarsParallelEnv
 from experiments.bench.report import Figure, speed
 from experiments.bench.timing import median_cpu_seconds
@@ -50,7 +50,7 @@ def layer_figures(sizes: LayerSizes, reference_messages_per_s: float) -> list[Fi
     }
     out = []
     for layer, env in (
-        ("tactical", tactical_v0.parallel_env(load_config(TacticalConfig, quiet))),
+        ("tactical", tactical_v1.parallel_env(load_config(TacticalConfig, quiet))),
         ("strategic", strategic_v0.parallel_env(load_config(StrategicConfig, quiet))),
     ):
         value, messages = _steps_per_s(env, sizes)

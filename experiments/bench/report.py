@@ -126,11 +126,10 @@ def _memory_gib() -> float | None:
 
 def report(bench: str, figures: list[Figure]) -> dict[str, Any]:
     """The object that `--json` prints; `commit` ends in -dirty where files differ from it."""
-    at = commit()
     return {
         "bench": bench,
         "machine": machine(),
-        "commit": f"{at.name}-dirty" if at.dirty else at.name,
+        "commit": commit().told,
         "figures": [figure.row() for figure in figures],
     }
 

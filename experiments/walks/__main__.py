@@ -19,7 +19,7 @@ from rich.console import Console
 
 from experiments import studies
 from experiments.walks.study import WalkReport, walked, walks
-from trainers.walk_forward.results import say
+from trainers.walk_forward.results import TEXT_FILE
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "walks"
@@ -34,17 +34,21 @@ def run(given: argparse.Namespace) -> list[WalkReport]:
     """
     study, console = walks(), Console(stderr=True)
     parts = studies.named(given.part, tuple(study.parts), ALL, "part")
-    return [walked(part, study.parts[part], Path(given.output), console) for part in parts]
+    output = Path(given.output)
+    return [walked(part, study.parts[part], output, console, given.data) for part in parts]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    return studies.parser("experiments.walks", __doc__, "part", tuple(walks().parts), ALL)
+    out = studies.parser("experiments.walks", __doc__, "part", tuple(walks().parts), ALL)
+    out.add_argument("--data", help="the file of bars; by default where sample-bars looks for it")
+    return out
 
 
 def _show(reports: Sequence[WalkReport]) -> None:
     for report in reports:
-        say(report.found, Console())
+        print(f"{report.part}: {report.found['verdict']}")
+        print(f"{report.part}: {report.folder / TEXT_FILE}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,23 +6,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
 from configs.base import Config
 from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
 from configs.train import LayerTraining, load_train_config
-from experiments import studies
 from experiments.trainings import UNBOUNDED_MINUTES
-from trainers.report import replace
+from trainers.evaluation.metrics import MEASURES
+from trainers.layers import LAYERS
 from trainers.walk_forward.commands import WalkFolder, WalkRequest, run_walk_forward
-from trainers.walk_forward.results import WalkForwardResult
+from trainers.walk_forward.results import RESULT_FILE
 
 _FILE = Path(__file__).parent / "walks.yaml"
-_MADE_FILE = "made.json"  # in a walk's folder: the commit and the machine that it was begun with
 _SEED = 0
 
 
@@ -37,14 +36,17 @@ class PartWalk(Config):
     overrides: tuple[str, ...] = ()
     wanted: Mapping[str, str] = Field(default_factory=dict)
 
-    @property
-    def told(self) -> tuple[str, ...]:
-        """All overrides: how long a training is does not hang on the machine."""
-        return (f"mappo.stop.minutes={UNBOUNDED_MINUTES}", *self.overrides)
+    @model_validator(mode="after")
+    def _asks_of_what_is_measured(self) -> Self:
+        for name in self.wanted:
+            if name not in MEASURES:
+                raise ValueError(f"wanted.{name}: expected one of {', '.join(MEASURES)}")
+        return self
 
-    def config(self) -> LayerTraining:
-        """The layer's training as the walk begins with it."""
-        return load_train_config(self.layer, self.presets, (), self.told, _SEED)
+    def told(self, data: str | None) -> tuple[str, ...]:
+        """All overrides. How long a training is does not hang on the machine."""
+        file = () if data is None else (f"env.market.reference.bars.path={data}",)
+        return (f"mappo.stop.minutes={UNBOUNDED_MINUTES}", *self.overrides, *file)
 
 
 class WalksConfig(Config):
@@ -63,65 +65,71 @@ class WalkReport:
     """One finished walk.
 
     Attributes:
-        made: with what it was begun.
+        folder: where it lies.
+        found: `WalkForwardResult.as_dict`.
+        wanted: of the policy's measures, by name.
+        config: of its trainings, as plain data.
     """
 
     part: str
-    found: WalkForwardResult
+    folder: Path
+    found: Mapping[str, Any]
     wanted: Mapping[str, str]
-    config: dict[str, Any]
-    made: dict[str, Any]
+    config: LayerTraining
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as JSON holds it."""
         return {
             "part": self.part,
-            **self.found.as_dict(),
-            "lower_is_better": self.found.objective.lower_is_better,
+            **self.found,
+            "lower_is_better": LAYERS[self.config.layer].objective.lower_is_better,
             "wanted": dict(self.wanted),
-            "config": self.config,
-            "made": self.made,
+            "config": self.config.model_dump(mode="json"),
         }
 
 
-def walked(part: str, told: PartWalk, output: Path, console: Console) -> WalkReport:
-    """A part's walk in a folder under `output`: begun, or gone on with.
+def walked(
+    part: str, told: PartWalk, output: Path, console: Console, data: str | None = None
+) -> WalkReport:
+    """A part's walk in a folder under `output`: begun, gone on with, or finished and read.
+
+    Args:
+        data: the file of bars, where it is not the presets'.
 
     Raises:
-        TrainingError: a walk by other settings lies there, or a training failed.
+        TrainingError: a walk by other settings lies there, a damaged one, or a training failed.
         GrandmodelError: whatever else stops a walk, such as data that are not there.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the fold's run checkpointed.
     """
-    folder, config = WalkFolder(output / part), told.config()
-    begun = folder.path / _MADE_FILE
-    if (folder.path / WalkFolder.file).exists():
-        if folder.base.read_text(encoding="utf-8") != dump_yaml(config):
-            raise TrainingError(
-                f"{folder.path} holds a walk by other settings (of the study's file, or of the "
-                "layer's): remove it, or choose another --output"
-            )
-        made = _made(begun)
-        request = WalkRequest(told.layer, output=str(folder.path), resume=True)
+    overrides, path = told.told(data), output / part
+    config = load_train_config(told.layer, told.presets, (), overrides, _SEED)
+    if not (path / WalkFolder.file).exists():
+        request = WalkRequest(told.layer, told.presets, (), overrides, _SEED, output=str(path))
+        run_walk_forward(request, console)
     else:
-        made = studies.made()
-        replace(begun, (json.dumps(made, indent=2) + "\n").encode())
-        request = WalkRequest(
-            told.layer, told.presets, (), told.told, _SEED, output=str(folder.path)
-        )
-    found = run_walk_forward(request, console)
-    return WalkReport(part, found, told.wanted, config.model_dump(mode="json"), made)
-
-
-def _made(file: Path) -> dict[str, Any]:
-    """What a walk was begun with.
-
-    Raises:
-        TrainingError: the file is missing or damaged.
-    """
+        folder = WalkFolder.read(path)
+        if _read(folder.base) != dump_yaml(config):
+            raise TrainingError(
+                f"{path} holds a walk by other settings (of the study's file, of the layer's, or "
+                "on other data): remove it, or choose another --output"
+            )
+        if not folder.finished:
+            run_walk_forward(WalkRequest(told.layer, output=str(path), resume=True), console)
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        found = dict(json.loads(_read(path / RESULT_FILE)))
+    except (ValueError, TypeError) as error:
         raise TrainingError(
-            f"{file} cannot be read ({type(error).__name__}: {error}): expected the commit and the "
-            f"machine that the walk was begun with; remove {file.parent} to walk anew"
+            f"{path / RESULT_FILE} is no result ({error}); {_anew(path)}"
         ) from error
+    return WalkReport(part, path, found, told.wanted, config)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file} cannot be read ({error}); {_anew(file.parent)}") from error
+
+
+def _anew(path: Path) -> str:
+    return f"remove {path} to walk anew"

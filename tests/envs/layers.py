@@ -13,7 +13,7 @@ from configs.barwise import LayerConfig
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
-from envs import strategic_v0, tactical_v0
+from envs import strategic_v0, tactical_v1
 from envs.barwise.batched import BatchedBars
 from envs.strategic import make_batched as make_strategic
 from envs.tactical import make_batched as make_tactical
@@ -88,7 +88,7 @@ LAYERS = {
     "tactical": Layer(
         TACTICAL,
         load_config(TacticalConfig, SMALL),
-        tactical_v0,
+        tactical_v1,
         make_tactical,
         (TILTS.index("HOLD"), SHARES.index("NONE"), STYLES.index("TWAP")),
     ),

@@ -242,10 +242,21 @@ def test_entry_is_paid_against_the_bar_without_own_fills() -> None:
     assert seen > rows
 
 
-def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen() -> None:
+HALTING = {
+    "leverage": 20.0,
+    "halve_drawdown": 0.001,
+    "quarter_drawdown": 0.002,
+    "halt_drawdown": 0.003,
+}
+
+
+@pytest.mark.parametrize("account", [{}, HALTING])
+def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen(
+    account: dict[str, float],
+) -> None:
     found = {}
     for seed in (1, 2):  # of the choices alone
-        env, rows = BatchedTactical(small(), 10, seed=9), 10
+        env, rows = BatchedTactical(small(account=account), 10, seed=9), 10
         env.reset()
         rng, paid, wanted = np.random.default_rng(seed), [], []
         before = np.zeros(rows)
@@ -255,13 +266,15 @@ def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen() ->
             last = bar == env.arrays.last_bars
             target = np.where(last, 0.0, column(env, "strategic_target"))
             env.step(rng.integers(0, 5, (rows, 3)).astype(np.float32))
-            close = env.arrays.world.tape.ohlc[:, 3]
-            held = 0.5 * (before + target) * limit
-            wanted.append(-1e4 * held * (close[bar] - close[bar - 1]) / base)
+            opened, close = env.arrays.world.tape.ohlc[:, 0], env.arrays.world.tape.ohlc[:, 3]
+            gain = before * (opened[bar] - close[bar - 1])
+            gain += 0.5 * (before + target) * (close[bar] - opened[bar])
+            wanted.append(-1e4 * gain * limit / base)
             paid.append(env.reward_terms[:, 3].copy())
             before = target
         assert np.array(paid) == pytest.approx(np.array(wanted), rel=1e-5, abs=1e-9)
         assert np.abs(paid).max() > 0.0
+        assert env.arrays.accounts["halted"].any() == bool(account)
         found[seed] = paid
     assert np.array_equal(found[1], found[2])
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from configs.errors import TrainingError
+from configs.errors import ConfigError, TrainingError
+from configs.loading import load_config
 from configs.market import BarReference
+from configs.train import load_train_config
 from experiments.page import page
 from experiments.studies import write_parts
 from experiments.walks.__main__ import ALL, main
 from experiments.walks.study import PartWalk, walked, walks
-from trainers.evaluation import metrics
+from trainers.walk_forward.commands import WalkFolder
 
 TINY = PartWalk(
     layer="strategic",
@@ -36,13 +38,18 @@ TINY = PartWalk(
 )
 
 
-def test_every_part_trains_on_the_files_past_and_asks_of_what_is_measured() -> None:
+def test_every_part_trains_on_a_file_whose_place_may_be_told() -> None:
     for part, told in walks().parts.items():
-        config = told.config()
+        overrides = told.told("bars.csv")
+        config = load_train_config(told.layer, told.presets, (), overrides, 0)
         assert isinstance(config.env.market.reference, BarReference), part
+        assert str(config.env.market.reference.bars.path) == "bars.csv", part
         assert config.mappo.stop.env_steps is not None and config.mappo.stop.patience is None
-        for name in told.wanted:
-            assert callable(getattr(metrics, name, None)), name
+
+
+def test_what_is_asked_of_no_measure_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"wanted\.turnover: expected one of total_return"):
+        load_config(PartWalk, {"layer": "strategic", "wanted": {"turnover": "< 1"}})
 
 
 def test_an_unknown_part_is_one_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,32 +60,47 @@ def test_an_unknown_part_is_one_error(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_walk_is_kept_by_its_settings_and_told_on_the_page(tmp_path: Path) -> None:
-    console = Console(quiet=True)
-    found = walked("tiny", TINY, tmp_path / "runs", console)
-    fold = tmp_path / "runs" / "tiny" / "fold-1" / "result.json"
-    before = fold.stat().st_mtime_ns
-    again = walked("tiny", TINY, tmp_path / "runs", console)
-    assert fold.stat().st_mtime_ns == before
-    assert again.found.as_dict() == found.found.as_dict()
+    console, runs = Console(quiet=True), tmp_path / "runs"
+    found = walked("tiny", TINY, runs, console)
+    fold = runs / "tiny" / "fold-1" / "result.json"
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+    again = walked("tiny", TINY, runs, console)
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
+    assert again.as_dict() == found.as_dict()
 
-    told = TINY.overrides[:-1]
-    other = TINY.model_copy(update={"overrides": (*told, "mappo.gamma=0.5")})
+    # Stopped before its end, it is gone on with: the fold that is missing alone.
+    folder = WalkFolder.read(runs / "tiny")
+    folder.finished = False
+    folder.save()
+    fold.unlink()
+    gone_on = walked("tiny", TINY, runs, console)
+    assert fold.is_file() and WalkFolder.read(runs / "tiny").finished
+    first = runs / "tiny" / "fold-0" / "result.json"
+    assert first.stat().st_mtime_ns == before[first]
+    assert gone_on.found["folds"] == found.found["folds"]
+
+    other = TINY.model_copy(update={"overrides": (*TINY.overrides, "mappo.gamma=0.5")})
     with pytest.raises(TrainingError, match="holds a walk by other settings"):
-        walked("tiny", other, tmp_path / "runs", console)
-
-    made = tmp_path / "runs" / "tiny" / "made.json"
-    kept = made.read_bytes()
-    made.write_text("[1")
-    with pytest.raises(TrainingError, match="to walk anew"):
-        walked("tiny", TINY, tmp_path / "runs", console)
-    made.write_bytes(kept)
+        walked("tiny", other, runs, console)
+    for name in ("config.yaml", "walk-forward.json", "walk.json"):
+        file = runs / "tiny" / name
+        kept = file.read_bytes()
+        for damage in (b"\xff", None):
+            if damage is None:
+                if name == "walk.json":
+                    continue  # a new walk
+                file.unlink()
+            else:
+                file.write_bytes(damage)
+            with pytest.raises(TrainingError, match=name):
+                walked("tiny", TINY, runs, console)
+        file.write_bytes(kept)
 
     (path,) = write_parts([found], tmp_path / "results" / "walks")
     shown = page(tmp_path / "results")
-    total = found.found.total.difference
-    assert f"{total.mean_difference:+.3f} bp" in shown and f"[{total.low:+.3f}, " in shown
+    total = found.found["total"]["difference"]
+    assert f"{total['mean_difference']:+.3f} bp" in shown and f"[{total['low']:+.3f}, " in shown
     (sharpe,) = [line for line in shown.splitlines() if "tiny, sharpe over" in line]
-    assert "| > 1.2 |" in sharpe and found.made["commit"][:8] in sharpe
-    data = json.loads(path.read_text())
-    pbo = data["traded"]["pbo"]["pbo"]
+    assert "| > 1.2 |" in sharpe and found.found["commits"][0][:8] in sharpe
+    pbo = json.loads(path.read_text())["traded"]["pbo"]["pbo"]
     assert f"| tiny, PBO | {pbo:.2f} |" in shown

@@ -56,30 +56,32 @@ def test_only_what_goes_over_the_limit_costs() -> None:
 
 
 def test_what_the_target_gained_is_taken_off() -> None:
-    # 200 units through -.5: 100 of 1,000,000 lost, 1 bp.
-    assert benchmark_term(200.0, -0.5, 1e6) == pytest.approx(1.0)
-    assert benchmark_term(-200.0, -0.5, 1e6) == pytest.approx(-1.0)
-    assert benchmark_term(0.0, -0.5, 1e6) == 0.0
+    # 100 of 1,000,000 lost, 1 bp.
+    assert benchmark_term(-100.0, 1e6) == pytest.approx(1.0)
+    assert benchmark_term(100.0, 1e6) == pytest.approx(-1.0)
     # Who held it without costs comes to nothing.
-    both = equity_term(1e6, 1e6 - 100.0, 1e6) + benchmark_term(200.0, -0.5, 1e6)
+    both = equity_term(1e6, 1e6 - 100.0, 1e6) + benchmark_term(-100.0, 1e6)
     assert both == pytest.approx(0.0)
 
 
 def test_weights_are_in_the_order_of_the_terms() -> None:
-    config = load_config(TacticalRewardConfig, {"entry": 0.5, "limit": 3.0, "benchmark": 0.25})
+    config = load_config(
+        TacticalRewardConfig, {"equity": 2.0, "entry": 0.5, "limit": 3.0, "benchmark": 0.25}
+    )
     assert dict(zip(TERMS, weights_of(config), strict=True)) == {
-        "equity": 1.0,
+        "equity": 2.0,
         "entry": 0.5,
         "limit": 3.0,
-        "benchmark": 0.25,
+        "benchmark": 0.5,  # a share of the equity's
     }
 
 
 @pytest.mark.parametrize(
     ("given_values", "message"),
     [
-        ({"equity": 0.0, "entry": 0.0, "limit": 0.0}, "all weights are 0"),
+        ({"equity": 0.0, "entry": 0.0, "limit": 0.0}, "equity, entry and limit are all 0"),
         ({"entry": -0.5}, "entry"),
+        ({"benchmark": 1.5}, "benchmark"),
         ({"vwap": 1.0}, "unknown|known"),
     ],
 )

@@ -147,7 +147,7 @@ def test_the_tactical_layer_is_judged_against_its_styles(tmp_path: Path) -> None
     for name in ("policy <-", "twap", "market_at_open", "flat", "best baseline"):
         assert name in said
     manifest = load_artefact(folder.artefact, TACTICAL).manifest
-    assert manifest.env_id == "tactical_v0" and set(manifest.files) == {RETURN_MAP_FILE}
+    assert manifest.env_id == "tactical_v1" and set(manifest.files) == {RETURN_MAP_FILE}
     report = json.loads((folder.report / "evaluation.json").read_text())
     costs = {name: told["metrics"]["costs_bp"] for name, told in report["policies"].items()}
     assert costs["flat"] == 0.0 and costs["market_at_open"] > 0.0 and costs["twap"] > 0.0

@@ -17,7 +17,7 @@ from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
 from configs.tactical import TacticalConfig
-from envs import tactical_v0
+from envs import tactical_v1
 from envs.barwise.data import slow_data_of
 from envs.barwise.fast import fast_data
 from envs.execution import BatchedExecution
@@ -259,7 +259,7 @@ def test_sampled_and_loaded_do_not_mix(config: TacticalConfig, under: ExecutionC
     with pytest.raises(ConfigError, match=r"is x and tactical is sampled, expected both"):
         load_config(ExecutionConfig, {"upstream": {"strategic": "x"}})
     with pytest.raises(ConfigError, match=r"upstream\.strategic=.*upstream:make_tactical"):
-        tactical_v0.parallel_env(config)
+        tactical_v1.parallel_env(config)
     with pytest.raises(ConfigError, match=r"expected the bars.*make_execution"):
         BatchedExecution(under, 1)
     plain = load_config(TacticalConfig, TACTICAL_ENV)

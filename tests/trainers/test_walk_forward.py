@@ -42,12 +42,14 @@ def fold(number: int, gain: float, days: int = 40, offset: int = 0) -> FoldResul
         clusters=list(range(offset, offset + days)),
         config={},
         tracking_run=None,
+        commit=f"c{number}",
     )
 
 
 def test_the_total_counts_every_episode_once_against_one_rival() -> None:
     found = aggregated("strategic", [fold(0, 2.0), fold(1, 4.0, 80, 40)], OBJECTIVE, TOLD)
     assert found.rival == "flat" and found.ahead == 2
+    assert found.as_dict()["commits"] == ["c0", "c1"]
     assert found.total.difference.n == 120
     gains = [line.difference.mean_difference for line in found.lines]
     assert found.total.difference.mean_difference == pytest.approx((gains[0] + 2 * gains[1]) / 3)

@@ -61,8 +61,7 @@ class Subject:
 
     def differences(self) -> tuple[str, ...]:
         """In what this code differs from the one that trained it, in words."""
-        now = commit()
-        own = f"{now.name}{'-dirty' if now.dirty else ''}"
+        own = commit().told
         if own == self.manifest.commit:
             return ()
         return (

@@ -47,6 +47,7 @@ class FoldResult:
         clusters: of every episode; equal where episodes share bars.
         config: of its training, as plain data.
         tracking_run: its run in the tracking store, if there is one.
+        commit: by which it was judged.
     """
 
     fold: int
@@ -58,6 +59,7 @@ class FoldResult:
     clusters: list[int]
     config: dict[str, Any]
     tracking_run: str | None
+    commit: str
 
 
 def split_place(config: LayerTraining) -> str:
@@ -113,7 +115,7 @@ def fold_result(
         result = _trained(config, env, fold, run, resume, tracking)
         if result.interrupted:
             raise KeyboardInterrupt
-        found = _judged(config, env, fold, result, run, tracking)
+        found = _judged(config, env, fold, result, run, made, tracking)
         replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
         run.finish()
     return found
@@ -168,6 +170,7 @@ def _judged(
     fold: int,
     result: TrainResult,
     run: RunFolder,
+    made: Commit,
     tracking: Run | None,
 ) -> FoldResult:
     """The policy and the baselines on the fold's out-of-sample part."""
@@ -193,6 +196,7 @@ def _judged(
         clusters=[int(c) for c in np.asarray(match.clusters)],
         config=config.model_dump(mode="json"),
         tracking_run=tracking.run_id if tracking else None,
+        commit=made.told,
     )
 
 

@@ -51,6 +51,7 @@ class WalkForwardResult:
         total: over the episodes of all folds; days are resampled whole (`cluster_days`), also
             where several folds play them.
         ahead: folds in which the policy did better than the rival.
+        commits: by which the folds were judged, each once; kept ones may be older.
         traded: what every out-of-sample bar once comes to; None of a layer that trades no bars,
             and of too few bars.
     """
@@ -62,6 +63,7 @@ class WalkForwardResult:
     total: Line
     ahead: int
     confidence: float
+    commits: tuple[str, ...]
     traded: Findings | None = None
 
     @property
@@ -91,6 +93,7 @@ class WalkForwardResult:
             "rival": self.rival,
             "ahead": self.ahead,
             "confidence": self.confidence,
+            "commits": list(self.commits),
             "folds": [_plain(asdict(line)) for line in self.lines],
             "total": _plain(asdict(self.total)),
             "traded": None if self.traded is None else self.traded.as_dict(),
@@ -116,7 +119,8 @@ def aggregated(
     total = _line("all folds", "", every[POLICY], every[rival], clusters, told)
     sign = -1.0 if objective.lower_is_better else 1.0
     ahead = sum(sign * line.difference.mean_difference > 0 for line in lines)
-    return WalkForwardResult(layer, objective, rival, lines, total, ahead, told.confidence)
+    commits = tuple(dict.fromkeys(fold.commit for fold in folds))
+    return WalkForwardResult(layer, objective, rival, lines, total, ahead, told.confidence, commits)
 
 
 def _line(

@@ -1,4 +1,4 @@
-"""`from envs import tactical_v0`: PettingZoo's two faces of the tactical environment."""
+"""`from envs import tactical_v1`: PettingZoo's two faces of the tactical environment."""
 
 from __future__ import annotations
 
