@@ -108,6 +108,11 @@ class LayerConfig(BarwiseConfig):
     past_bars: PositiveInt = Field(
         46, description="whose ranges and volume say how volatile and busy the next bar will be"
     )
+    critic_sees_path: bool = Field(
+        True,
+        description="whether critics are told the path to come: less noise of what is held, more "
+        "of what a change of it is worth; zeros in those columns otherwise",
+    )
 
     @property
     def splits(self) -> SplitConfig:

@@ -208,8 +208,8 @@ SECTIONS = (
         "Walk-forward on the sample of real bars (E-mini Nasdaq-100, half hours): retrained fold "
         "by fold on the past, judged on what comes after, net of costs; one training a fold. The "
         "best baseline is chosen on the episodes that it is compared on, in its favour. Measures "
-        "are of every out-of-sample bar once. The tactical layer plays under a strategic target that "
-        "knows nothing of the bars, so that its own returns are that target's.",
+        "are of every out-of-sample bar once. The tactical layer plays under a strategic target "
+        "that knows nothing of the bars, so that its own returns are that target's.",
         "python -m experiments.walks",
         _walks,
     ),

@@ -55,6 +55,7 @@ RULES = np.dtype(
         ("turnover_bp", np.float64),
         ("full", np.float64),
         ("reversion_bars", np.int64),
+        ("sees_path", np.int64),
         # In studies: see `configs.strategic.StudyColumnsConfig`.
         ("matrices", np.int64),
         ("next_return", np.int64),
@@ -116,6 +117,7 @@ def step_arrays(
         "turnover_bp": pay.turnover_bp,
         "full": pay.reversion_full,
         "reversion_bars": pay.reversion_bars,
+        "sees_path": config.critic_sees_path,
         "matrices": config.study.matrices,
         "next_return": config.study.next_return,
     }
@@ -228,8 +230,9 @@ def _observe(arrays: Any, n: int) -> None:
         state[at] = _next_return(arrays.world.tape, bar, arrays.last_bars[n])
         at += 1
     row[:] = state[:at]
-    held = float(account.position)
-    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
+    if rules.sees_path == 1:
+        held = float(account.position)
+        write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
 
 
 @kernel

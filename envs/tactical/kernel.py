@@ -72,6 +72,7 @@ RULES = np.dtype(
         ("coefficient", np.float64),
         ("sharpness", np.float64),
         ("persistence", np.float64),
+        ("sees_path", np.int64),
     ]
 )
 
@@ -135,6 +136,7 @@ def _rules(config: TacticalConfig, world: Barwise) -> NDArray[Any]:
         "coefficient": 0.0 if real else above.information_coefficient,
         "sharpness": above.sharpness,
         "persistence": above.persistence,
+        "sees_path": config.critic_sees_path,
     }
     rules = np.zeros(1, RULES)
     for name, value in values.items():
@@ -325,6 +327,8 @@ def _observe(arrays: Any, n: int) -> None:
             state[at] = 1.0 if _allows(agent, choice, closing, bound) else 0.0
             at += 1
     arrays.rows[n, :] = state[:at]
+    if rules.sees_path == 0:
+        return
     followed = arrays.strategic_targets[n] * account.limit
     weights = arrays.weights
     held = weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed

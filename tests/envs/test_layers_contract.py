@@ -309,3 +309,18 @@ def test_terms_add_up_to_the_reward(layer: Layer) -> None:
     episode = infos[layer.agents[0]]["episode"]
     assert episode["reward"] == pytest.approx(total, abs=1e-3)
     assert episode["steps"] == layer.config.horizon_bars
+
+
+def test_the_path_to_come_is_kept_from_critics_where_asked(layer: Layer) -> None:
+    told, blind = (layer.batched(6, seed=4, critic_sees_path=sees) for sees in (True, False))
+    path = np.array([column.privileged for column in layer.layout.state_columns])
+    rng = np.random.default_rng(4)
+    for batch in (told, blind):
+        batch.reset()
+    for _ in range(5):
+        action = layer.random(rng, 6)
+        for batch in (told, blind):
+            batch.step(action)
+        assert np.array_equal(told.rows, blind.rows)
+        assert np.array_equal(told.states[:, ~path], blind.states[:, ~path])
+        assert told.states[:, path].any() and not blind.states[:, path].any()
