@@ -66,7 +66,9 @@ def window_columns(columns: tuple[Column, ...], rows: int, prefix: str = "") -> 
 
 
 # For critics alone: the path to come is exogenous, so that a baseline may know it (Mao et
-# al., "Variance reduction for reinforcement learning in input-driven environments", 2019).
+# al., "Variance reduction for reinforcement learning in input-driven environments", 2019). It
+# takes off what the path pays on what is held (of the tactical layer beside its benchmark), and
+# adds what it pays on a change of it, to the path's end.
 AHEAD = (1, 3, 8, 24)  # bars over which the path to come is summed
 AHEAD_COLUMNS = tuple(
     column
