@@ -159,16 +159,17 @@ class Run:
             experiment = self._experiment(config)
             run = self._resumed(resume, experiment)
             if run is None:
-                run = self._client.create_run(experiment, run_name=name)
+                # With its tags at once: killed between the two, a trial's run would be a stray.
+                run = self._client.create_run(experiment, run_name=name, tags=dict(tags))
                 self.resumed = False
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
+                for key, value in tags.items():
+                    self._client.set_tag(run.info.run_id, key, value)
                 self.resumed = True
             self.run_id: str = run.info.run_id
             self.experiment_id = experiment
             self._log_params(flatten(params), known=run.data.params)
-            for key, value in tags.items():
-                self._client.set_tag(self.run_id, key, value)
 
     def __enter__(self) -> Self:
         return self

@@ -86,6 +86,24 @@ def test_a_run_goes_on_after_an_interruption(config: TrackingConfig) -> None:
     assert [m.value for m in client.get_metric_history(run.run_id, "return")] == [1.0, 2.0]
 
 
+def test_a_run_that_is_cut_off_at_its_start_has_its_tags(
+    config: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial's run without its parent's tag would be a stray in the list of runs."""
+
+    def killed(self: Run, *told: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "_log_params", killed)
+    with pytest.raises(KeyboardInterrupt):
+        start(config, name="cut off", tags={"mlflow.parentRunId": "above"})
+    client = connect(tracking_uri(config), config.connect_seconds)
+    experiment = client.get_experiment_by_name(config.experiment)
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'cut off'")
+    assert found.data.tags["mlflow.parentRunId"] == "above"
+
+
 def test_an_unknown_run_to_resume_is_begun_anew(config: TrackingConfig) -> None:
     with start(config, resume="0" * 32) as run:
         assert not run.resumed and run.run_id != "0" * 32
