@@ -20,8 +20,9 @@ _TO_BP = 1e4
 
 def weights_of(config: TacticalRewardConfig) -> NDArray[np.float64]:
     """Weights in the order of `TERMS`."""
-    shares = {"benchmark": config.equity * config.benchmark}
-    return np.array([shares.get(term, getattr(config, term)) for term in TERMS], np.float64)
+    weights = {term: getattr(config, term) for term in TERMS}
+    weights["benchmark"] *= config.equity  # no more than is paid can be taken off
+    return np.array(list(weights.values()), np.float64)
 
 
 @inlined

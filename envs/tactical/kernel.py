@@ -327,12 +327,10 @@ def _observe(arrays: Any, n: int) -> None:
             state[at] = 1.0 if _allows(agent, choice, closing, bound) else 0.0
             at += 1
     arrays.rows[n, :] = state[:at]
-    if rules.sees_path == 0:
-        return
-    followed = arrays.strategic_targets[n] * account.limit
-    weights = arrays.weights
-    held = weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed
-    write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
+    if rules.sees_path == 1:
+        followed, weights = arrays.strategic_targets[n] * account.limit, arrays.weights
+        held = weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed
+        write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
 
 
 @kernel
@@ -363,7 +361,10 @@ def begin_rows(address: int, indices: Any) -> None:
 
 @inlined
 def _benchmark(arrays: Any, n: int, bar: int) -> float:
-    """The benchmark's term of bar `bar`: the account is flat before and after the episode."""
+    """The benchmark's term of bar `bar`; its target is followed from then on.
+
+    Who follows the target is flat before and after the episode, as the account is.
+    """
     account, ohlc = arrays.accounts[n], arrays.world.tape.ohlc
     target = arrays.strategic_targets[n] if bar < arrays.last_bars[n] else 0.0
     before = arrays.followed[n]

@@ -40,7 +40,10 @@ class PartWalk(Config):
     def _asks_of_what_is_measured(self) -> Self:
         for name in self.wanted:
             if name not in MEASURES:
-                raise ValueError(f"wanted.{name}: expected one of {', '.join(MEASURES)}")
+                raise ValueError(
+                    f"wanted names {name}, expected one of {', '.join(MEASURES)}; leave it out, or "
+                    "ask of one of these"
+                )
         return self
 
     def told(self, data: str | None) -> tuple[str, ...]:
@@ -108,28 +111,28 @@ def walked(
         run_walk_forward(request, console)
     else:
         folder = WalkFolder.read(path)
-        if _read(folder.base) != dump_yaml(config):
+        if _settings(folder) != dump_yaml(config):
             raise TrainingError(
                 f"{path} holds a walk by other settings (of the study's file, of the layer's, or "
                 "on other data): remove it, or choose another --output"
             )
-        if not folder.finished:
+        if not (folder.finished and (path / RESULT_FILE).exists()):
             run_walk_forward(WalkRequest(told.layer, output=str(path), resume=True), console)
     try:
-        found = dict(json.loads(_read(path / RESULT_FILE)))
-    except (ValueError, TypeError) as error:
+        found = dict(json.loads((path / RESULT_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise TrainingError(
-            f"{path / RESULT_FILE} is no result ({error}); {_anew(path)}"
+            f"{path / RESULT_FILE} is no result of a walk ({error}), expected one JSON object: "
+            "remove it; the same command makes it anew of the folds that are kept"
         ) from error
     return WalkReport(part, path, found, told.wanted, config)
 
 
-def _read(file: Path) -> str:
+def _settings(folder: WalkFolder) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return folder.base.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{file} cannot be read ({error}); {_anew(file.parent)}") from error
-
-
-def _anew(path: Path) -> str:
-    return f"remove {path} to walk anew"
+        raise TrainingError(
+            f"{folder.base} cannot be read ({error}), expected the settings that the walk was "
+            f"begun with: remove {folder.path} to walk anew"
+        ) from error
