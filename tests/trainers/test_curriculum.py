@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,26 +185,31 @@ def test_a_killed_runner_comes_back_in_the_current_stage():
     config = MAPPOConfig().mappo(settings(9, runners=1)).batched_env(MAKE)
     config.fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=True)
     algorithm = config.build_algo()
+
+    def told() -> list[tuple[int, int, tuple[str, ...]]]:
+        """Of each runner that answers: its process, its stage and its environment's agents."""
+        return algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: (os.getpid(), runner.stage, runner.sampler.env.layout.agent_names),
+            local_env_runner=False,
+        )
+
     try:
         algorithm.train()
         algorithm.curriculum.stage = 1
         algorithm.train()
+        ((killed, *_),) = told()
         for actor in algorithm.env_runner_group._worker_manager.actors().values():
             ray.kill(actor, no_restart=False)
         deadline = time.monotonic() + RESTART_S
-        while True:  # iterations may go by without a sample until it is back
+        # An iteration may still sample from the process that dies, or go by without a sample.
+        while not (runners := told()) or runners[0][0] == killed:
+            assert time.monotonic() < deadline, "the runner did not come back"
             try:
                 algorithm.train()
             except TrainingError:
-                assert time.monotonic() < deadline, "the runner did not come back"
                 time.sleep(1.0)
-            else:
-                break
-        stages = algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: (runner.stage, runner.sampler.env.layout.agent_names),
-            local_env_runner=False,
-        )
-        assert stages == [(1, AGENT_NAMES)]
+        algorithm.train()
+        assert [rest for _, *rest in told()] == [[1, AGENT_NAMES]]
         assert algorithm.last.episodes.episode_means()["length"] == LONG
     finally:
         algorithm.stop()
