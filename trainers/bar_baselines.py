@@ -8,6 +8,7 @@ one of them, which is the fastest move there is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,17 +121,58 @@ class PlanBaseline:
         return action
 
 
-def tactical_baselines() -> dict[str, PlanBaseline]:
+@dataclass(frozen=True)
+class QuoteBaseline:
+    """Rests at the best quote around the strategic target: a market maker's rule.
+
+    Every other bar it tilts by a little against where the price came from, and in the bars between
+    goes back to the target, so that it earns half the spread and the venues' rebate twice, less
+    what the price moves on through its orders.
+    """
+
+    def reset(self, rows: int) -> None:
+        """Begin `rows` episodes: nothing is remembered."""
+        del rows
+
+    def act(self, rows: _Rows) -> _Rows:
+        """float32 [N, row width] to [N, action width]."""
+        action = _AT_REST.act(rows)
+        tilted = rows[:, _LAST_TILTS].any(axis=1)
+        came = rows[:, _PLAN_COLUMN["momentum_5@0"]]
+        for choice, against in (("SELL_SMALL", came > 0.0), ("BUY_SMALL", came < 0.0)):
+            may = rows[:, _PLAN_COLUMN[f"may_{TACTICAL_AGENT}_{choice.lower()}"]] > 0.0
+            action[against & may & ~tilted, _PLAN_AGENT[TACTICAL_AGENT]] = TILTS.index(choice)
+        return action
+
+
+_AT_REST = PlanBaseline(SHARES[-1], "JOIN")
+_LAST_TILTS = [
+    _PLAN_COLUMN[f"last_{TACTICAL_AGENT}_{choice.lower()}"] for choice in TILTS if choice != "HOLD"
+]
+
+
+def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline]:
     """The rules by name.
 
     market_at_open, twap, join: the strategic target as it is, traded at the bar's begin, over
-    it, or by resting at the best quote with what is left crossing at its end. flat: none of it.
-    The strategic layer alone works its target by TWAP: twap is both.
+    it, or by resting at the best quote with what is left crossing at its end. quote: see
+    `QuoteBaseline`. flat: none of it. The strategic layer alone works its target by TWAP: twap
+    is both.
     """
     whole, none = SHARES[-1], SHARES[0]
     return {
         "twap": PlanBaseline(whole, "TWAP"),
         "market_at_open": PlanBaseline(whole, "MARKET"),
-        "join": PlanBaseline(whole, "JOIN"),
+        "join": _AT_REST,
+        "quote": QuoteBaseline(),
         "flat": PlanBaseline(none, "TWAP"),
     }
+
+
+def baselines_of(
+    layer: str,
+) -> Mapping[str, DirectionBaseline | PlanBaseline | QuoteBaseline]:
+    """The rules by name of the strategic or the tactical layer; none of another."""
+    if layer == STRATEGIC.layer:
+        return strategic_baselines()
+    return tactical_baselines() if layer == TACTICAL.layer else {}

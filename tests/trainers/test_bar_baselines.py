@@ -86,11 +86,13 @@ def test_rules_read_the_newest_bar_alone() -> None:
 TACTICAL_COLUMN = {column.name: index for index, column in enumerate(TACTICAL.columns)}
 
 
-def plan(baseline: str, *forbidden: str) -> dict[str, str]:
+def plan(baseline: str, *forbidden: str, **values: float) -> dict[str, str]:
     """The choices of a tactical rule by agent, where all but `forbidden` may be chosen."""
     rows = np.zeros((1, TACTICAL.row_width), np.float32)
     for name, index in TACTICAL_COLUMN.items():
         rows[0, index] = float(name.startswith("may_") and name not in forbidden)
+    for name, value in values.items():
+        rows[0, TACTICAL_COLUMN[name.replace("_newest", "@0")]] = value
     action = tactical_baselines()[baseline].act(rows)
     return {
         agent.name: CHOICES[agent.name][int(number)]
@@ -115,3 +117,24 @@ def test_the_tactical_rules_take_the_strategic_target_in_one_style(
     # A bar that must close flat: what the environment would make of a masked choice.
     closing = plan(baseline, "may_risk_agent_whole")
     assert closing == {**wanted, "risk_agent": "NONE"}
+
+
+@pytest.mark.parametrize(
+    ("values", "tilt"),
+    [
+        ({"momentum_5_newest": 0.1}, "SELL_SMALL"),
+        ({"momentum_5_newest": -0.1}, "BUY_SMALL"),
+        ({"momentum_5_newest": 0.0}, "HOLD"),
+        ({"momentum_5_newest": 0.1, "last_tactical_agent_hold": 1.0}, "SELL_SMALL"),
+        # Back at the target after a bar beside it, on whichever side.
+        ({"momentum_5_newest": 0.1, "last_tactical_agent_buy_small": 1.0}, "HOLD"),
+        ({"momentum_5_newest": -0.1, "last_tactical_agent_sell_small": 1.0}, "HOLD"),
+    ],
+)
+def test_the_quoting_rule_is_beside_the_target_every_other_bar(
+    values: dict[str, float], tilt: str
+) -> None:
+    wanted = {"tactical_agent": tilt, "risk_agent": "WHOLE", "execution_agent": "JOIN"}
+    assert plan("quote", **values) == wanted
+    forbidden = f"may_tactical_agent_{tilt.lower()}"
+    assert plan("quote", forbidden, **values) == {**wanted, "tactical_agent": "HOLD"}
