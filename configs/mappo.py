@@ -109,22 +109,6 @@ class StopConfig(Config):
         return self
 
 
-class TeacherConfig(Config):
-    """A rule that the actors imitate until they have learnt what it knows (kickstarting: Schmitt
-    et al., "Kickstarting deep reinforcement learning", 2018).
-
-    For what random choices hardly come upon, such as resting orders around a target by turns.
-
-    rule: of the layer's baselines, by name.
-    coefficient: of minus the log-probability of what the rule would choose; linear to zero by
-        `until`, a share of the training's budget.
-    """
-
-    rule: str = Field(min_length=1)
-    coefficient: PositiveFloat = 1.0
-    until: float = Field(default=0.5, gt=0, le=1)
-
-
 class MappoConfig(Config):
     """One MAPPO run.
 
@@ -134,7 +118,6 @@ class MappoConfig(Config):
         environment of ours has one sequential group, whatever is said here.
     alarms: signs of collapse that are said as they show.
     constraints: limits on costs that are kept by multipliers of a penalty; none by default.
-    teacher: a rule to imitate at first; none by default.
     num_envs: episodes stepped together, per runner.
     rollout_length: steps of each of them per iteration.
     stagger: before the first rollout, episodes are begun this many steps apart at
@@ -168,7 +151,6 @@ class MappoConfig(Config):
     curriculum: CurriculumConfig | None = None
     alarms: AlarmConfig = AlarmConfig()
     constraints: tuple[ConstraintConfig, ...] = ()
-    teacher: TeacherConfig | None = None
     num_envs: PositiveInt = 128
     rollout_length: PositiveInt = 32
     stagger: NonNegativeInt = 0

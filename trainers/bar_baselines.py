@@ -8,7 +8,6 @@ one of them, which is the fastest move there is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,7 +126,8 @@ class QuoteBaseline:
 
     Every other bar it tilts by a little against where the price came from, and in the bars between
     goes back to the target, so that it earns half the spread and the venues' rebate twice, less
-    what the price moves on through its orders.
+    what the price moves on through its orders: more than that where a tick is large beside a
+    bar's move, and less where it is small.
     """
 
     def reset(self, rows: int) -> None:
@@ -167,12 +167,3 @@ def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline]:
         "quote": QuoteBaseline(),
         "flat": PlanBaseline(none, "TWAP"),
     }
-
-
-def baselines_of(
-    layer: str,
-) -> Mapping[str, DirectionBaseline | PlanBaseline | QuoteBaseline]:
-    """The rules by name of the strategic or the tactical layer; none of another."""
-    if layer == STRATEGIC.layer:
-        return strategic_baselines()
-    return tactical_baselines() if layer == TACTICAL.layer else {}

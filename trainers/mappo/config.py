@@ -28,7 +28,6 @@ from trainers.mappo.modules import ActorModule, CentralCriticModule
 from trainers.mappo.plan import CRITIC, TeamPlan, plan_training
 from trainers.mappo.runner import BatchedEnvRunner
 from trainers.mappo.sampler import make_environment
-from trainers.mappo.teacher import build_teacher
 from trainers.mappo.unseen import refuse_unseen_split
 from trainers.registry import load
 
@@ -119,8 +118,6 @@ class MAPPOConfig(PPOConfig):
         self, layout: LayerLayout | TeamLayout, make: str, kwargs: Mapping[str, Any]
     ) -> Self:
         self.plan = plan = plan_training(layout, self.settings)
-        if self.settings.teacher is not None:
-            build_teacher(plan, self.settings.teacher)  # for its errors, which are heard here
         self.settings = settings = sized(self.settings, plan, detect(self.settings))
         row, joint = _box(plan.row_width), _box(layout.action_width)
         options = {

@@ -23,7 +23,6 @@ from policies.inputs import Inputs
 from trainers.mappo.batch import MEMORY, ROWS, STATES, Batch, Batches, Rows
 from trainers.mappo.plan import CRITIC, TeamPlan
 from trainers.mappo.rollout import Rollout
-from trainers.mappo.teacher import build_teacher
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,9 +97,6 @@ class Update:
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self._entropy_coefficient = settings.entropy_coefficient
-        told = settings.teacher
-        self._teacher = None if told is None else build_teacher(plan, told)
-        self._teaching = 0.0
 
     def _compiled(self, function: Callable[P, R]) -> Callable[P, R]:
         if not self.settings.compile:
@@ -136,7 +132,6 @@ class Update:
         rate_share = left if self.settings.learning_rate_decay == "linear" else 1.0
         entropy_share = left if self.settings.entropy_decay == "linear" else 1.0
         self._entropy_coefficient = self.settings.entropy_coefficient * entropy_share
-        self._teaching = 0.0 if self._teacher is None else self._teacher.weight(progress)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = base_rate(name, self.settings) * rate_share
@@ -254,11 +249,6 @@ class Update:
         entropy = _mean(out.entropy.float(), alive)
         loss = -surrogate - self._entropy_coefficient * entropy
         tail = "" if len(self.plan.actors) == 1 else f"/{name}"
-        if self._teacher is not None and self._teaching > 0.0:
-            shown = {**rows, "latent": self._teacher.choices(rows[ROWS])}
-            missed = -_mean(self._judge(name, shown).log_prob.float(), alive)
-            loss = loss + self._teaching * missed
-            self._add(f"teacher_loss{tail}", missed)
         if out.supervised.shape[-1]:
             squared = _masked_squared_error(out.supervised.float(), rows["targets"])
             loss = loss + self.settings.supervised_coefficient * squared
