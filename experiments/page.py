@@ -209,7 +209,7 @@ SECTIONS = (
         "by fold on the past, judged on what comes after, net of costs; one training a fold. The "
         "best baseline is chosen on the episodes that it is compared on, in its favour. Measures "
         "are of every out-of-sample bar once. The tactical layer plays under a strategic target "
-        "that knows nothing of the bars, so that there is nothing to earn but less cost.",
+        "that knows nothing of the bars: to follow it earns nothing.",
         "python -m experiments.walks",
         _walks,
     ),

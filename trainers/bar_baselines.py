@@ -124,10 +124,10 @@ class PlanBaseline:
 class QuoteBaseline:
     """Rests at the best quote around the strategic target: a market maker's rule.
 
-    Every other bar it tilts by a little against where the price came from, and in the bars between
-    goes back to the target, so that it earns half the spread and the venues' rebate twice, less
-    what the price moves on through its orders: more than that where a tick is large beside a
-    bar's move, and less where it is small.
+    Every other bar it tilts by a little against the last move, and in the bars between goes back
+    to the target: both ways it earns half the spread and a rebate where it is filled, and loses
+    what the price moves on through its orders and what crosses at a bar's end. Which is more hangs
+    on how large a tick is beside a bar's move.
     """
 
     def reset(self, rows: int) -> None:
@@ -138,8 +138,8 @@ class QuoteBaseline:
         """float32 [N, row width] to [N, action width]."""
         action = _AT_REST.act(rows)
         tilted = rows[:, _LAST_TILTS].any(axis=1)
-        came = rows[:, _PLAN_COLUMN["momentum_5@0"]]
-        for choice, against in (("SELL_SMALL", came > 0.0), ("BUY_SMALL", came < 0.0)):
+        moved = rows[:, _PLAN_COLUMN["momentum_5@0"]]
+        for choice, against in (("SELL_SMALL", moved > 0.0), ("BUY_SMALL", moved < 0.0)):
             may = rows[:, _PLAN_COLUMN[f"may_{TACTICAL_AGENT}_{choice.lower()}"]] > 0.0
             action[against & may & ~tilted, _PLAN_AGENT[TACTICAL_AGENT]] = TILTS.index(choice)
         return action

@@ -161,21 +161,26 @@ def baselines(study: LearningConfig, part: str, output: Path) -> Baselines:
     """Every baseline on the study's episodes, as kept under `output` or played.
 
     Raises:
-        TrainingError: those of other settings are kept there.
+        TrainingError: those of other settings, or others than there are now, are kept there.
     """
     config, path = training(study, part, 0, output), output / part / "baselines"
     told = {name: config.model_dump(mode="json")[name] for name in _PLAYED_ON}
+    actors: dict[str, Actor] = dict(LAYERS[config.layer].baselines(config.env, config.evaluation))
+    if isinstance(config.env, ExecutionConfig):
+        actors |= volume_baselines(config.env, config.evaluation.passive_slice_steps)
     kept = studies.kept(path, Baselines.from_dict, f"remove {path} to play them anew")
     if kept is not None:
+        if kept.played.keys() != actors.keys():
+            raise TrainingError(
+                f"{path} holds {', '.join(kept.played)}, expected {', '.join(actors)}: remove "
+                "it to play them anew"
+            )
         if {name: kept.config.get(name) for name in told} != told:
             raise TrainingError(
                 f"{path} holds baselines on other episodes (of the study's file, or of the "
                 "layer's): remove it, or choose another --output"
             )
         return kept
-    actors: dict[str, Actor] = dict(LAYERS[config.layer].baselines(config.env, config.evaluation))
-    if isinstance(config.env, ExecutionConfig):
-        actors |= volume_baselines(config.env, config.evaluation.passive_slice_steps)
     found = Baselines(config.layer, _played(config, actors), told, studies.made())
     studies.keep(path, asdict(found))
     return found

@@ -19,6 +19,7 @@ from experiments.trainings import UNBOUNDED_MINUTES
 from trainers.evaluation.metrics import MEASURES
 from trainers.layers import LAYERS
 from trainers.walk_forward.commands import WalkFolder, WalkRequest, run_walk_forward
+from trainers.walk_forward.folds import judged_names, kept_result
 from trainers.walk_forward.results import RESULT_FILE
 
 _FILE = Path(__file__).parent / "walks.yaml"
@@ -116,16 +117,30 @@ def walked(
                 f"{path} holds a walk by other settings (of the study's file, of the layer's, or "
                 "on other data): remove it, or choose another --output"
             )
-        if not (folder.finished and (path / RESULT_FILE).exists()):
+        whole = folder.finished and (path / RESULT_FILE).exists()
+        if not whole or _beside_others(folder, config):
             run_walk_forward(WalkRequest(told.layer, output=str(path), resume=True), console)
+    return WalkReport(part, path, _result(path / RESULT_FILE), told.wanted, config)
+
+
+def _beside_others(folder: WalkFolder, config: LayerTraining) -> bool:
+    """Whether a fold was judged beside other rules than there are now."""
+    found = (kept_result(path) for path in folder.path.glob("fold-*"))
+    names = judged_names(config)
+    return any(set(fold.objectives) != names for fold in found if fold is not None)
+
+
+def _result(file: Path) -> dict[str, Any]:
     try:
-        found = dict(json.loads((path / RESULT_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not {"folds", "total"} <= set(found):
+            raise ValueError("no folds, or no total")
+    except (OSError, ValueError) as error:
         raise TrainingError(
-            f"{path / RESULT_FILE} is no result of a walk ({error}), expected one JSON object: "
-            "remove it; the same command makes it anew of the folds that are kept"
+            f"{file} is no result of a walk ({error}), expected one JSON object with folds and "
+            "total: remove it; the same command makes it anew of the folds that are kept"
         ) from error
-    return WalkReport(part, path, found, told.wanted, config)
+    return found
 
 
 def _settings(folder: WalkFolder) -> str:

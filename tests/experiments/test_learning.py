@@ -192,16 +192,21 @@ def test_other_settings_and_layers_are_refused(tmp_path: Path, capsys: Any) -> N
 
 def test_baselines_are_kept_as_long_as_their_episodes_are_the_same(tmp_path: Path) -> None:
     config = training(STUDY, "strategic", 0, tmp_path).model_dump(mode="json")
-    told = {"flat": {"metrics": {"return_bp": [0.0]}, "clusters": [0]}}
+    once = {"metrics": {"return_bp": [0.0]}, "clusters": [0]}
+    names = ("buy_and_hold", "flat", "momentum", "mean_reversion")
     file = tmp_path / "strategic" / "baselines" / RESULT_FILE
     file.parent.mkdir(parents=True)
 
-    def keep(**settings: Any) -> None:
+    def keep(*played: str, **settings: Any) -> None:
+        told = dict.fromkeys(played or names, once)
         plain = {"layer": "strategic", "played": told, "config": settings, "made": {}}
         file.write_text(json.dumps(plain))
 
     keep(env=config["env"], evaluation=config["evaluation"])
-    assert set(baselines(STUDY, "strategic", tmp_path).played) == {"flat"}
+    assert set(baselines(STUDY, "strategic", tmp_path).played) == set(names)
+    keep("flat", "momentum", env=config["env"], evaluation=config["evaluation"])
+    with pytest.raises(TrainingError, match=r"holds flat, momentum, expected buy_and_hold, flat,"):
+        baselines(STUDY, "strategic", tmp_path)
     keep(env=config["env"] | {"horizon_bars": 5}, evaluation=config["evaluation"])
     with pytest.raises(TrainingError, match="on other episodes"):
         baselines(STUDY, "strategic", tmp_path)

@@ -17,6 +17,7 @@ from experiments.studies import write_parts
 from experiments.walks.__main__ import ALL, main
 from experiments.walks.study import PartWalk, walked, walks
 from trainers.walk_forward.commands import WalkFolder
+from trainers.walk_forward.folds import POLICY
 
 TINY = PartWalk(
     layer="strategic",
@@ -89,8 +90,19 @@ def test_a_walk_is_kept_by_its_settings_and_told_on_the_page(tmp_path: Path) -> 
         with pytest.raises(TrainingError, match=rf"{name}.*expected"):
             walked("tiny", TINY, runs, console)
         file.write_bytes(kept)
-    (runs / "tiny" / "walk-forward.json").unlink()
+    result = runs / "tiny" / "walk-forward.json"
+    for other_json in ("[]", "{}", "1"):
+        result.write_text(other_json)
+        with pytest.raises(TrainingError, match=r"walk-forward\.json is no result of a walk"):
+            walked("tiny", TINY, runs, console)
+    result.unlink()
+    # A fold from before there was one of the rules is judged anew, by what it was trained to.
+    older = json.loads(first.read_text())
+    rule = next(name for name in older["objectives"] if name != POLICY)
+    del older["objectives"][rule]
+    first.write_text(json.dumps(older))
     assert walked("tiny", TINY, runs, console).as_dict() == found.as_dict()
+    assert rule in json.loads(first.read_text())["objectives"]
     (runs / "tiny" / "config.yaml").unlink()
     with pytest.raises(TrainingError, match=r"config\.yaml cannot be read.*to walk anew"):
         walked("tiny", TINY, runs, console)

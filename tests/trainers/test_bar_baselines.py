@@ -17,6 +17,7 @@ from signals.strategic import (
     STRATEGIC,
 )
 from signals.tactical import CHOICES, TACTICAL
+from tests.envs.layers import LAYERS
 from trainers.bar_baselines import strategic_baselines, tactical_baselines
 
 COLUMN = {column.name: index for index, column in enumerate(STRATEGIC.columns)}
@@ -136,5 +137,18 @@ def test_the_quoting_rule_is_beside_the_target_every_other_bar(
 ) -> None:
     wanted = {"tactical_agent": tilt, "risk_agent": "WHOLE", "execution_agent": "JOIN"}
     assert plan("quote", **values) == wanted
-    forbidden = f"may_tactical_agent_{tilt.lower()}"
-    assert plan("quote", forbidden, **values) == {**wanted, "tactical_agent": "HOLD"}
+    forbidden = [f"may_tactical_agent_{choice}" for choice in ("buy_small", "sell_small")]
+    assert plan("quote", *forbidden, **values) == {**wanted, "tactical_agent": "HOLD"}
+
+
+def test_the_quoting_rule_trades_by_turns_and_is_never_refused() -> None:
+    env, rule = LAYERS["tactical"].batched(20), tactical_baselines()["quote"]
+    env.reset()
+    tilts = []
+    while not env.terminations.all():
+        action = rule.act(env.rows)
+        tilts.append(action[:, 0] != CHOICES["tactical_agent"].index("HOLD"))
+        env.step(action)
+    assert not env.arrays.masked.any()
+    assert 0.3 < np.mean(tilts) <= 0.5
+    assert not (np.array(tilts[1:]) & np.array(tilts[:-1])).any()

@@ -96,6 +96,9 @@ def fold_result(
 ) -> FoldResult:
     """The result of one fold: as it is kept in `path`, or trained for, from where it stopped.
 
+    What was judged beside other rules than there are now is judged anew, by the policy that is
+    kept.
+
     Raises:
         GrandmodelError: what is kept cannot be read or is of other settings; or training failed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
@@ -106,7 +109,8 @@ def fold_result(
             raise TrainingError(
                 f"{path} holds a fold by other settings: remove it, or choose another --output"
             )
-        return kept
+        if set(kept.objectives) == judged_names(config):
+            return kept
     run = read_run(path) or RunFolder(path, [])
     resume = latest_checkpoint(path) is not None
     with tracked(config, run, made, tags) as tracking:
@@ -119,6 +123,11 @@ def fold_result(
         replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
         run.finish()
     return found
+
+
+def judged_names(config: LayerTraining) -> set[str]:
+    """Of the policy and of all that it is judged beside."""
+    return {POLICY, *LAYERS[config.layer].baselines(config.env, config.evaluation)}
 
 
 def kept_result(path: Path) -> FoldResult | None:
