@@ -64,6 +64,9 @@ class Section:
 def _learning(data: Data) -> Iterator[Row]:
     unit, trainings = data["objective"]["unit"], data["trainings"]
     lower, commit = data["objective"]["lower_is_better"], _commits(trainings)
+    # Older files do not say when the baselines were played.
+    rules = [{"made": data["baselines_made"]}] if "baselines_made" in data else []
+    compared = _commits([*trainings, *rules])
     count = str(len(trainings))
     # Of noise a lead is not wanted.
     wanted = "" if EVIDENCE in data["wanted"] else "below 0" if lower else "above 0"
@@ -78,7 +81,7 @@ def _learning(data: Data) -> Iterator[Row]:
             interval,
             wanted if place == 0 else "",
             f"{told['seeds_better']} of {count} better",
-            commit,
+            compared,
         )
     figures = data["figures"]
     asked = dict.fromkeys((name for name in _TOLD if name in figures), "") | data["wanted"]

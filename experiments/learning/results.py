@@ -183,6 +183,7 @@ class LayerResult:
             "figures": self.figures(),
             "wanted": dict(self.wanted),
             "baselines": {name: mean(found, self.metric) for name, found in played.items()},
+            "baselines_made": self.baselines.made,
             "trainings": trainings,
         }
 
