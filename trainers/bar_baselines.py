@@ -120,14 +120,20 @@ class PlanBaseline:
         return action
 
 
+_AT_REST = PlanBaseline(SHARES[-1], "JOIN")
+_LAST_TILTS = [
+    _PLAN_COLUMN[f"last_{TACTICAL_AGENT}_{choice.lower()}"] for choice in TILTS if choice != "HOLD"
+]
+
+
 @dataclass(frozen=True)
 class QuoteBaseline:
     """Rests at the best quote around the strategic target: a market maker's rule.
 
     Every other bar it tilts by a little against the last move, and in the bars between goes back
     to the target: both ways it earns half the spread and a rebate where it is filled, and loses
-    what the price moves on through its orders and what crosses at a bar's end. Which is more hangs
-    on how large a tick is beside a bar's move.
+    what the price moves on through its orders and what crosses at a bar's end. Which is more is not
+    the same on every series.
     """
 
     def reset(self, rows: int) -> None:
@@ -143,12 +149,6 @@ class QuoteBaseline:
             may = rows[:, _PLAN_COLUMN[f"may_{TACTICAL_AGENT}_{choice.lower()}"]] > 0.0
             action[against & may & ~tilted, _PLAN_AGENT[TACTICAL_AGENT]] = TILTS.index(choice)
         return action
-
-
-_AT_REST = PlanBaseline(SHARES[-1], "JOIN")
-_LAST_TILTS = [
-    _PLAN_COLUMN[f"last_{TACTICAL_AGENT}_{choice.lower()}"] for choice in TILTS if choice != "HOLD"
-]
 
 
 def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline]:
