@@ -8,11 +8,13 @@ one of them, which is the fastest move there is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signals.bars.columns import TACTICAL_ROWS
 from signals.strategic import (
     BACK_MOMENTUM,
     BUY,
@@ -124,6 +126,17 @@ _AT_REST = PlanBaseline(SHARES[-1], "JOIN")
 _LAST_TILTS = [
     _PLAN_COLUMN[f"last_{TACTICAL_AGENT}_{choice.lower()}"] for choice in TILTS if choice != "HOLD"
 ]
+# Of the window's bars, the newest first.
+_MOMENTUM = [_PLAN_COLUMN[f"momentum_5@{lag}"] for lag in range(TACTICAL_ROWS)]
+
+
+def _tilted(rows: _Rows, wanted: Mapping[str, NDArray[np.bool_]]) -> _Rows:
+    """The target at rest at the best quote, tilted by a choice where it is wanted and allowed."""
+    action = _AT_REST.act(rows)
+    for choice, here in wanted.items():
+        may = rows[:, _PLAN_COLUMN[f"may_{TACTICAL_AGENT}_{choice.lower()}"]] > 0.0
+        action[here & may, _PLAN_AGENT[TACTICAL_AGENT]] = TILTS.index(choice)
+    return action
 
 
 @dataclass(frozen=True)
@@ -142,22 +155,37 @@ class QuoteBaseline:
 
     def act(self, rows: _Rows) -> _Rows:
         """float32 [N, row width] to [N, action width]."""
-        action = _AT_REST.act(rows)
-        tilted = rows[:, _LAST_TILTS].any(axis=1)
-        moved = rows[:, _PLAN_COLUMN["momentum_5@0"]]
-        for choice, against in (("SELL_SMALL", moved > 0.0), ("BUY_SMALL", moved < 0.0)):
-            may = rows[:, _PLAN_COLUMN[f"may_{TACTICAL_AGENT}_{choice.lower()}"]] > 0.0
-            action[against & may & ~tilted, _PLAN_AGENT[TACTICAL_AGENT]] = TILTS.index(choice)
-        return action
+        back = rows[:, _LAST_TILTS].any(axis=1)
+        moved = rows[:, _MOMENTUM[0]]
+        return _tilted(
+            rows, {"SELL_SMALL": (moved > 0.0) & ~back, "BUY_SMALL": (moved < 0.0) & ~back}
+        )
 
 
-def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline]:
+@dataclass(frozen=True)
+class MomentumBaseline:
+    """A large tilt with the sign of the window's momentum, resting at the best quote.
+
+    The tactical layer's form of the strategic rule of that name: its window is five hours.
+    """
+
+    def reset(self, rows: int) -> None:
+        """Begin `rows` episodes: nothing is remembered."""
+        del rows
+
+    def act(self, rows: _Rows) -> _Rows:
+        """float32 [N, row width] to [N, action width]."""
+        moved = rows[:, _MOMENTUM].sum(axis=1)
+        return _tilted(rows, {"BUY_LARGE": moved > 0.0, "SELL_LARGE": moved < 0.0})
+
+
+def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline | MomentumBaseline]:
     """The rules by name.
 
     market_at_open, twap, join: the strategic target as it is, traded at the bar's begin, over
-    it, or by resting at the best quote with what is left crossing at its end. quote: see
-    `QuoteBaseline`. flat: none of it. The strategic layer alone works its target by TWAP: twap
-    is both.
+    it, or by resting at the best quote with what is left crossing at its end. quote, momentum:
+    see `QuoteBaseline` and `MomentumBaseline`. flat: none of it. The strategic layer alone works
+    its target by TWAP: twap is both.
     """
     whole, none = SHARES[-1], SHARES[0]
     return {
@@ -165,5 +193,6 @@ def tactical_baselines() -> dict[str, PlanBaseline | QuoteBaseline]:
         "market_at_open": PlanBaseline(whole, "MARKET"),
         "join": _AT_REST,
         "quote": QuoteBaseline(),
+        "momentum": MomentumBaseline(),
         "flat": PlanBaseline(none, "TWAP"),
     }

@@ -141,6 +141,17 @@ def test_the_quoting_rule_is_beside_the_target_every_other_bar(
     assert plan("quote", *forbidden, **values) == {**wanted, "tactical_agent": "HOLD"}
 
 
+def test_the_momentum_rule_tilts_to_the_side_of_the_whole_window() -> None:
+    wanted = {"risk_agent": "WHOLE", "execution_agent": "JOIN"}
+    window = {name: 0.1 for name in TACTICAL_COLUMN if name.startswith("momentum_5@")}
+    back = {"momentum_5@0": -1.0}
+    for sign, tilt in ((1.0, "BUY_LARGE"), (-1.0, "SELL_LARGE"), (0.0, "HOLD")):
+        values = {name: sign * value for name, value in (window | back).items()}
+        assert plan("momentum", **values) == {**wanted, "tactical_agent": tilt}
+    forbidden = "may_tactical_agent_buy_large"
+    assert plan("momentum", forbidden, **window) == {**wanted, "tactical_agent": "HOLD"}
+
+
 def test_the_quoting_rule_trades_by_turns_and_is_never_refused() -> None:
     env, rule = LAYERS["tactical"].batched(20), tactical_baselines()["quote"]
     env.reset()
