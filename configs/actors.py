@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import (
@@ -85,6 +86,9 @@ class ActorConfig(Config):
     conditioned: whether an agent reads what those before it chose in the same step, where its
         layout lets it; without, all decide at once.
     states: basis states that categorical heads superpose; 1 is a plain head.
+    initial_temperature: of categorical agents by name, 1 where one is not named: an untrained
+        agent's probabilities are the layout's initial ones to the power of one over it. Above 1
+        it tries more at first.
     communication, dropout: see there.
     """
 
@@ -106,6 +110,7 @@ class ActorConfig(Config):
     encoders: tuple[EncoderConfig, ...] = ()
     conditioned: bool = True
     states: PositiveInt = 1
+    initial_temperature: Mapping[str, PositiveFloat] = Field(default_factory=dict)
     communication: CommunicationConfig = CommunicationConfig()
     dropout: DropoutConfig = DropoutConfig()
 

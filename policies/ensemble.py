@@ -30,7 +30,7 @@ from policies.heads import HeadTable, LegalChoices
 from policies.sequential import SequentialPolicy, Step, acted, choose, draw
 
 # Settings that say where a training begins and not what network it has.
-_OF_THE_START = frozenset({"initial_sigma", "output_gain"})
+_OF_THE_START = frozenset({"initial_sigma", "initial_temperature", "output_gain"})
 
 
 class EnsemblePolicy(Actor):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from configs.errors import TrainingError
 from signals.layout import LayerLayout
 
 _ALLOWED = 0.5  # a flag is 0 or 1
@@ -79,13 +82,28 @@ class HeadTable(nn.Module):
         """Number of supervised components, in the order of `BatchedEnv.targets`."""
         return len(self.supervised_index)
 
-    def initial_bias(self) -> Tensor:
-        """[agents, 1, outputs]: heads' biases with which every agent starts at its `initial`."""
+    def initial_bias(self, temperature: Mapping[str, float]) -> Tensor:
+        """[agents, 1, outputs]: heads' biases with which every agent starts at its `initial`.
+
+        Args:
+            temperature: of discrete agents by name, see `ActorConfig.initial_temperature`.
+
+        Raises:
+            TrainingError: it names what is no discrete agent.
+        """
+        choosers = [self.layout.agents[k].name for k in self.mask_slices]
+        if unknown := temperature.keys() - set(choosers):
+            raise TrainingError(
+                f"mappo.policy.initial_temperature names {', '.join(sorted(unknown))}: expected "
+                f"agents of layer '{self.layout.layer}' that choose between discrete actions "
+                f"({', '.join(choosers) or 'it has none'}); leave out the others"
+            )
         bias = torch.zeros(len(self.layout.agents), 1, self.outputs)
         for k, agent in enumerate(self.layout.agents):
             initial = torch.tensor([component.initial for component in agent.components])
             if agent.kind == "discrete":
-                bias[k, 0, : len(initial)] = torch.log(initial / initial.sum())
+                logits = torch.log(initial / initial.sum())
+                bias[k, 0, : len(initial)] = logits / temperature.get(agent.name, 1.0)
             else:
                 bias[k, 0, : len(initial)] = torch.logit(initial)
         return bias

@@ -100,8 +100,8 @@ class SequentialNetworks(Actor):
         )
         outputs = self.table.outputs
         self.head_weight = stack(hidden[-1], outputs, self.config.output_gain)
-        self.head_bias = nn.Parameter(self.table.initial_bias())
         config = self.config
+        self.head_bias = nn.Parameter(self.table.initial_bias(config.initial_temperature))
         raw = raw_sigma_of(config.initial_sigma, config.min_sigma, config.max_sigma)
         self.raw_sigma = nn.Parameter(torch.full((self.table.gaussians,), raw))
 
@@ -119,7 +119,7 @@ class SequentialNetworks(Actor):
                 hidden[-1],
                 [self.layout.agents[k].encoded_width for k in choosers],
                 config.states,
-                self.table.initial_bias()[choosers],
+                self.table.initial_bias(config.initial_temperature)[choosers],
                 config.output_gain,
                 generator,
             )

@@ -237,6 +237,33 @@ def test_a_policy_begins_where_its_layout_says():
     )
 
 
+@pytest.mark.parametrize("states", [1, 4])
+def test_a_temperature_flattens_what_a_policy_begins_with(states: int):
+    chooser = LAYOUT.agents[CHOOSER]
+    chances = tuple(
+        replace(c, initial=i) for c, i in zip(chooser.components, (1, 8, 1), strict=True)
+    )
+    agents = list(LAYOUT.agents)
+    agents[CHOOSER] = replace(chooser, components=chances)
+    layout = replace(LAYOUT, agents=tuple(agents))
+    config = ActorConfig(
+        hidden=(8,),
+        output_gain=1e-6,
+        states=states,
+        initial_temperature={chooser.name: 3.0},
+    )
+    chance = SequentialPolicy(layout, config).act(batch(4)[0], None).log_prob[:, CHOOSER].exp()
+    # The cube root of 8 is 2.
+    torch.testing.assert_close(chance, torch.full((4,), 0.5), rtol=0, atol=1e-3)
+
+
+def test_a_temperature_of_nobody_that_chooses_is_refused():
+    scout = LAYOUT.agents[0].name
+    config = ActorConfig(hidden=(8,), initial_temperature={scout: 2.0})
+    with pytest.raises(TrainingError, match=f"names {scout}: expected agents of layer"):
+        SequentialPolicy(LAYOUT, config)
+
+
 def test_it_is_an_actor_without_memory():
     policy = policy_of()
     assert isinstance(policy, Actor)

@@ -156,6 +156,7 @@ def test_what_cannot_be_planned_is_explained() -> None:
         ({"dropout": DropoutConfig(rate=0.1)}, r"dropout.rate=0.1"),
         ({"communication": CommunicationConfig(rounds=1)}, r"communication.rounds=1"),
         ({"conditioned": False}, r"conditioned=false"),
+        ({"initial_temperature": {"walker": 2.0}}, r"initial_temperature \(expected none\)"),
     ):
         with pytest.raises(TrainingError, match=message):
             plan_training(team, MappoConfig(policy=ActorConfig(**options)))

@@ -382,6 +382,8 @@ def _sequential_alone(config: ActorConfig) -> str:
         found.append("conditioned=false (expected true; leave sharing=sequential out instead)")
     if config.states > 1:
         found.append(f"states={config.states} (expected 1)")
+    if config.initial_temperature:
+        found.append("initial_temperature (expected none)")
     if config.communication.rounds:
         found.append(f"communication.rounds={config.communication.rounds} (expected 0)")
     if config.dropout.rate:
