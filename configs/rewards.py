@@ -87,6 +87,12 @@ class TacticalRewardConfig(Config):
         le=1.0,
         description="share of the strategic target's own P&L that is taken off that of equity",
     )
+    chance: NonNegativeFloat = Field(
+        0.0,
+        le=1.0,
+        description="share of what chance paid on what was held before a bar that is taken off; "
+        "bars of the built-in market alone tell it",
+    )
 
     @model_validator(mode="after")
     def _pays_for_something(self) -> Self:

@@ -25,6 +25,14 @@ class TiltConfig(Config):
 
     small: PositiveFloat = Field(0.10, le=1.0, description="BUY_SMALL and SELL_SMALL")
     large: PositiveFloat = Field(0.25, le=1.0, description="BUY_LARGE and SELL_LARGE")
+    commitment_bars: PositiveInt = Field(
+        1,
+        le=1000,
+        description="that a tilt stands in episodes of the training split before another choice is "
+        "allowed: tried for a bar at a time, what earns over hours only pays its way in and out "
+        "(Dabney, Ostrovski and Barreto, 'Temporally-extended epsilon-greedy exploration', 2021); "
+        "judged, and in the cascade, every bar is free",
+    )
     kelly_cap: PositiveFloat = Field(
         1.0, le=1.0, description="largest target, long or short: the cap that Kelly sizing will set"
     )
@@ -84,6 +92,20 @@ class TacticalConfig(LayerConfig):
     account: TacticalAccountConfig = TacticalAccountConfig()
     reward: TacticalRewardConfig = TacticalRewardConfig()
     series: TacticalSeriesConfig = TacticalSeriesConfig()
+
+    @model_validator(mode="after")
+    def _chance_is_told_apart(self) -> Self:
+        if not self.reward.chance:
+            return self
+        told = "" if self.market.reference.kind == "generator" else "bars of a file"
+        if self.augmentation.copies:
+            told = f"augmentation.copies={self.augmentation.copies}"
+        if told:
+            raise ValueError(
+                f"reward.chance is {self.reward.chance:g} with {told}, of which nothing tells "
+                "what was to be expected; expected 0, or the built-in market without copies"
+            )
+        return self
 
     @model_validator(mode="after")
     def _copies_have_no_word_from_above(self) -> Self:

@@ -103,8 +103,7 @@ def synthetic_series(
     _check(count, bar_minutes, tick, seed)
     flow = flow or FlowConfig()
     seconds = _MINUTE * bar_minutes
-    parts = max(LEAST_SUBSTEPS, math.ceil(seconds / SUBSTEP_SECONDS))
-    substep = seconds / parts
+    parts, substep = _substeps(bar_minutes)
     per_part = substep / reference.trading_seconds_per_year
     columns, regime = np.empty((len(_COLUMNS), count)), np.empty(count, np.int64)
     _walk(
@@ -114,7 +113,7 @@ def synthetic_series(
         np.array([r.drift for r in reference.regimes]) * per_part,
         0.0 if reference.pull_years is None else per_part / reference.pull_years,
         np.array([r.activity for r in reference.regimes]),
-        -math.expm1(-substep / (_MINUTE * reference.mean_regime_minutes)),
+        _switch(reference, substep),
         np.exp(-substep / np.array(flow.arrivals.activity_seconds)),
         flow.arrivals.activity_dispersion,
         flow.arrivals.messages_per_second * flow.market_share * flow.mean_size * substep,
@@ -133,6 +132,48 @@ def synthetic_series(
     start = FIRST_STAMP + np.arange(count, dtype=np.int64) * length
     bars = bars_of_columns(start, (*prices, volume), SOURCE)
     return SyntheticSeries(bars, _frozen(regime))
+
+
+def expected_moves(
+    series: SyntheticSeries, reference: GeneratorReference, bar_minutes: float
+) -> NDArray[np.float64]:
+    """What each close is expected to stand above the one before it, currency: float64 [n].
+
+    Given the regime at the close before, which no market shows: for what training pays, and for
+    tests. 0 of the first bar. What a bar moves beside it is chance, of mean 0 whatever is known
+    at the close before.
+
+    Args:
+        series: as `synthetic_series` made it of `reference` and `bar_minutes`.
+    """
+    parts, substep = _substeps(bar_minutes)
+    per_part = substep / reference.trading_seconds_per_year
+    drift, regimes = np.array([r.drift for r in reference.regimes]), len(reference.regimes)
+    switch = _switch(reference, substep) * regimes / (regimes - 1) if regimes > 1 else 0.0
+    pull = 0.0 if reference.pull_years is None else per_part / reference.pull_years
+    steps = np.arange(parts)
+    # What a sub-step's drift comes to by the close; how much the regime still tells of it.
+    left, told = (1.0 - pull) ** (parts - 1 - steps), (1.0 - switch) ** steps
+    mean = drift.mean()
+    trend = per_part * (mean * left.sum() + (drift - mean) * (left * told).sum())
+    before = series.bars.close[:-1]
+    log_move = trend[series.regime[:-1]]
+    log_move -= (1.0 - (1.0 - pull) ** parts) * np.log(before / reference.price)
+    moves = np.zeros(len(series.regime))
+    moves[1:] = before * np.expm1(log_move)
+    return moves
+
+
+def _substeps(bar_minutes: float) -> tuple[int, float]:
+    """Into how many sub-steps a bar is walked, and their seconds."""
+    seconds = _MINUTE * bar_minutes
+    parts = max(LEAST_SUBSTEPS, math.ceil(seconds / SUBSTEP_SECONDS))
+    return parts, seconds / parts
+
+
+def _switch(reference: GeneratorReference, seconds: float) -> float:
+    """Probability of leaving a regime within `seconds`."""
+    return -math.expm1(-seconds / (_MINUTE * reference.mean_regime_minutes))
 
 
 def _check(count: int, bar_minutes: float, tick: float, seed: int) -> None:

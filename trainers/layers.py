@@ -182,6 +182,7 @@ _TACTICAL = Layer(
         "reward_entry",
         "reward_limit",
         "reward_benchmark",
+        "reward_chance",
         *_RESULT_CURVES,
         "stopped",
         "taken",

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from configs.barwise import LayerConfig
 from configs.errors import DataError
-from configs.market import BarReference
+from configs.market import BarReference, GeneratorReference
 from configs.splits import Split
 from envs.barwise.copies import with_copies
 from market.bar_tape import BarTape, bar_tape
 from market.bars import Bars, load_bars
 from market.kept import kept, key_of
 from market.splits import SplitRange, hull, split_ranges
-from market.synthetic import synthetic_bars
+from market.synthetic import SyntheticSeries, synthetic_series
 from signals.bars.matrices import (
     REGIME_COLUMNS,
     REGIME_ROWS,
@@ -74,21 +74,26 @@ def bars_of_layer(config: LayerConfig) -> Bars:
     """
     reference = config.market.reference
     if not isinstance(reference, BarReference):
-        series = config.series
-        return synthetic_bars(
-            reference,
-            series.bars,
-            config.bar_minutes,
-            config.market.tick,
-            series.seed,
-            config.market.flow,
-        )
+        return built_in(config, reference).bars
     if reference.bars.bar_minutes != config.bar_minutes:
         raise DataError(
             f"{reference.bars.path}: bars of {reference.bars.bar_minutes} min, but the layer "
             f"decides every {config.bar_minutes:g}; set bar_minutes to the file's"
         )
     return load_bars(reference.bars)
+
+
+def built_in(config: LayerConfig, reference: GeneratorReference) -> SyntheticSeries:
+    """The layer's bars of the built-in market."""
+    series = config.series
+    return synthetic_series(
+        reference,
+        series.bars,
+        config.bar_minutes,
+        config.market.tick,
+        series.seed,
+        config.market.flow,
+    )
 
 
 def slow_data(config: LayerConfig, split: Split) -> SlowData:

@@ -23,7 +23,7 @@ from configs.splits import Split
 from envs.barwise.copies import with_copies
 from envs.barwise.data import (
     Keyed,
-    bars_of_layer,
+    built_in,
     content_key,
     data_key,
     starts_in,
@@ -34,6 +34,7 @@ from market.bars import Bars, load_bars
 from market.finer_bars import finer_bars
 from market.kept import kept, key_of
 from market.splits import SplitRange, hull, split_ranges
+from market.synthetic import expected_moves
 from signals.bars.fvg import SPAN
 from signals.bars.matrices import TACTICAL_COLUMNS, TACTICAL_ROWS, FeatureTable, tactical_table
 from signals.bars.ranges import average_ranges
@@ -53,6 +54,8 @@ class FastData:
         rows: the split's range of the bars as they are given.
         parts: into how many each of these was cut.
         bars: all bars.
+        expected: float64 [n], ticks, see `market.synthetic.expected_moves`; 0 where nothing
+            tells, of a file's bars and of copies.
     """
 
     tape: BarTape
@@ -63,6 +66,7 @@ class FastData:
     rows: SplitRange
     parts: int
     bars: Bars
+    expected: NDArray[np.float64]
 
     @property
     def whole(self) -> NDArray[np.bool_]:
@@ -81,6 +85,7 @@ class _Tables:
     parts: int
     fingerprint: str
     bars: Bars
+    expected: NDArray[np.float64]
 
 
 def fast_data(config: LayerConfig, split: Split) -> FastData:
@@ -107,6 +112,7 @@ def fast_data(config: LayerConfig, split: Split) -> FastData:
         rows,
         tables.parts,
         tables.bars,
+        tables.expected,
     )
 
 
@@ -133,12 +139,12 @@ def lookback(config: SignalsConfig) -> int:
 @lru_cache(maxsize=4)
 def _tables(keyed: Keyed) -> _Tables:
     config = keyed.config
-    given, parts = _given(config)
+    given, parts, expected = _given(config)
     bars = given
     if parts > 1:
         length, tick = config.bar_minutes * parts, config.market.tick
         bars = finer_bars(given, length, parts, tick, config.series.seed, config.market.flow)
-    return _computed(bars, given.start, parts, config, content_key(config))
+    return _computed(bars, given.start, parts, config, content_key(config), expected)
 
 
 @lru_cache(maxsize=2)
@@ -150,11 +156,17 @@ def _copied(keyed: Keyed) -> tuple[_Tables, tuple[tuple[int, int], ...]]:
     train = SplitRange("train", rows.first * parts, rows.after * parts, rows.begins, rows.ends)
     joined = with_copies(tables.bars, train, config)
     key = with_augmentation(content_key(config), config)
-    return _computed(joined.bars, tables.stamps, parts, config, key), joined.copies
+    nothing = np.zeros(len(joined.bars))
+    return _computed(joined.bars, tables.stamps, parts, config, key, nothing), joined.copies
 
 
 def _computed(
-    bars: Bars, stamps: NDArray[np.int64], parts: int, config: LayerConfig, key: str
+    bars: Bars,
+    stamps: NDArray[np.int64],
+    parts: int,
+    config: LayerConfig,
+    key: str,
+    expected: NDArray[np.float64],
 ) -> _Tables:
     """Tape and tables of `bars`, kept on disk under `key`."""
     tick, minutes = config.market.tick, int(config.bar_minutes)
@@ -164,6 +176,7 @@ def _computed(
         ranges = average_ranges(bars, minutes, config.signals) / tick
         return {"tactical": table.values, "warm": table.warm, "hole": table.hole, "ranges": ranges}
 
+    expected.flags.writeable = False
     found = kept("fast", key_of(__file__, key, bars.fingerprint), make)
     return _Tables(
         bar_tape(bars, config.bar_minutes, tick, config.past_bars),
@@ -173,14 +186,17 @@ def _computed(
         parts,
         bars.fingerprint,
         bars,
+        expected,
     )
 
 
-def _given(config: LayerConfig) -> tuple[Bars, int]:
-    """The bars as they are given, and into how many each is to be cut."""
+def _given(config: LayerConfig) -> tuple[Bars, int, NDArray[np.float64]]:
+    """The bars as they are given, into how many each is to be cut, and `FastData.expected`."""
     reference = config.market.reference
     if not isinstance(reference, BarReference):
-        return bars_of_layer(config), 1
+        series = built_in(config, reference)
+        moves = expected_moves(series, reference, config.bar_minutes) / config.market.tick
+        return series.bars, 1, moves
     parts = reference.bars.bar_minutes / config.bar_minutes
     if parts != int(parts):
         raise DataError(
@@ -188,7 +204,8 @@ def _given(config: LayerConfig) -> tuple[Bars, int]:
             f"decides every {config.bar_minutes:g}; expected a whole multiple, set bar_minutes to "
             "a whole part of the file's"
         )
-    return load_bars(reference.bars), int(parts)
+    bars = load_bars(reference.bars)
+    return bars, int(parts), np.zeros(len(bars) * int(parts))
 
 
 def _ranges(tables: _Tables, config: LayerConfig, split: Split) -> tuple[SplitRange, ...]:

@@ -20,7 +20,17 @@ from signals.tactical import TACTICAL
 
 # What no step writes; the data set is not to travel with every state.
 _CONSTANT = frozenset(
-    {"tactical", "ranges", "starts", "breakers", "decision", "rules", "weights", "above"}
+    {
+        "tactical",
+        "ranges",
+        "expected",
+        "starts",
+        "breakers",
+        "decision",
+        "rules",
+        "weights",
+        "above",
+    }
 )
 
 
@@ -31,7 +41,8 @@ class BatchedTactical(BatchedBars):
         config: the environment; its defaults where None.
         num_envs: N.
         seed: row n plays the seed hash(seed, n), which does not depend on N.
-        split: which part of the bars episodes are cut from.
+        split: which part of the bars episodes are cut from; in "train" tilts stand for
+            `TiltConfig.commitment_bars`.
         above: what the configuration's strategic artefact says before each bar, float64
             [bars, ABOVE_WIDTH] (`envs.tactical.upstream`), NaN where it says nothing; episodes
             play where it does. `trainers.upstream` computes it; None where it is sampled.
@@ -59,9 +70,11 @@ class BatchedTactical(BatchedBars):
             self.data.tape,
             self.data.tactical.values,
             self.data.ranges,
+            self.data.expected,
             self.data.starts,
             num_envs,
             above,
+            training=split == "train",
         )
         pinned = pin_step_arrays(arrays)
         super().__init__(TACTICAL, METRICS, pinned, _CONSTANT, begin_rows, step_rows, TERMS, seed)

@@ -52,10 +52,11 @@ _AGENTS = len(TACTICAL.agents)
 _CHOICES = 5
 _TILT, _SHARE, _STYLE = range(_AGENTS)
 _MATRIX = len(MATRIX)
-_EQUITY, _ENTRY, _LIMIT, _BENCHMARK = range(_TERMS)
+_EQUITY, _ENTRY, _LIMIT, _BENCHMARK, _CHANCE = range(_TERMS)
 # Why the target of the next bar is flat: not at all, by a stop, by a target that was reached,
 # or because nothing may be held (the last bar, or a halted account).
 _OPEN, _STOPPED, _TAKEN, _OVER = range(4)
+_FREE = -1  # the tactical agent is held to no tilt
 _MOST_ROOM, _MOST_RISK = 2.0, 10.0
 _LEAST_DISTANCE, _MOST_DISTANCE = -2.0, 4.0
 
@@ -73,6 +74,7 @@ RULES = np.dtype(
         ("sharpness", np.float64),
         ("persistence", np.float64),
         ("sees_path", np.int64),
+        ("commitment", np.int64),
     ]
 )
 
@@ -83,6 +85,7 @@ class StepArrays(NamedTuple):
     world: Barwise
     tactical: NDArray[np.float32]  # [bars, columns of the tactical matrix]
     ranges: NDArray[np.float64]  # [bars], average true range at each close, ticks
+    expected: NDArray[np.float64]  # [bars], of the move to each close, ticks
     starts: NDArray[np.int64]
     accounts: NDArray[Any]  # ACCOUNT [N]
     breakers: NDArray[Any]  # BREAKERS [1]
@@ -97,6 +100,7 @@ class StepArrays(NamedTuple):
     strategic_targets: NDArray[np.float64]  # [N], share of the limit
     followed: NDArray[np.float64]  # [N], strategic target of the bar before, likewise
     phases: NDArray[np.float64]  # [N], share of the strategic bar gone by
+    stood: NDArray[np.int64]  # [N], bars that the tilt of the last step has stood
     wander: NDArray[np.float64]  # [N], what of the sampled signal knows no path
     choices: NDArray[np.float32]  # [N, agents], of the last step; -1 before the first
     masked: NDArray[np.int64]  # [N], choices that were not allowed
@@ -119,7 +123,7 @@ def _risk_scale(config: RiskLimitConfig) -> float:
     return max(quantile(0.95) / config.var95_limit, quantile(0.99) / config.var99_limit)
 
 
-def _rules(config: TacticalConfig, world: Barwise) -> NDArray[Any]:
+def _rules(config: TacticalConfig, world: Barwise, training: bool) -> NDArray[Any]:
     """RULES [1] of a configuration."""
     above = config.upstream
     # On real bars a signal that knows the path would be a leak from the future.
@@ -137,6 +141,7 @@ def _rules(config: TacticalConfig, world: Barwise) -> NDArray[Any]:
         "sharpness": above.sharpness,
         "persistence": above.persistence,
         "sees_path": config.critic_sees_path,
+        "commitment": config.tilt.commitment_bars if training else 1,
     }
     rules = np.zeros(1, RULES)
     for name, value in values.items():
@@ -149,13 +154,16 @@ def step_arrays(
     tape: BarTape,
     tactical: NDArray[np.float32],
     ranges: NDArray[np.float64],
+    expected: NDArray[np.float64],
     starts: NDArray[np.int64],
     num: int,
     above: NDArray[np.float64] | None = None,
+    training: bool = False,
 ) -> StepArrays:
     """Arrays of `num` episodes on `tape`; every row waits for its reset.
 
     Args:
+        training: whether tilts stand for `TiltConfig.commitment_bars`.
         above: what a strategic artefact says before each bar; None where it is sampled.
     """
     if above is None:
@@ -170,11 +178,12 @@ def step_arrays(
         world=world,
         tactical=np.ascontiguousarray(tactical),
         ranges=ranges,
+        expected=expected,
         starts=starts,
         accounts=np.zeros(num, ACCOUNT),
         breakers=breakers(config.account),
         decision=decision,
-        rules=_rules(config, world),
+        rules=_rules(config, world, training),
         weights=reward.weights_of(config.reward),
         seeds=np.zeros(num, np.uint64),
         episodes=np.zeros(num, np.int64),
@@ -184,6 +193,7 @@ def step_arrays(
         strategic_targets=np.zeros(num),
         followed=np.zeros(num),
         phases=np.zeros(num),
+        stood=np.zeros(num, np.int64),
         wander=np.zeros(num),
         choices=np.zeros((num, _AGENTS), np.float32),
         masked=np.zeros(num, np.int64),
@@ -212,7 +222,7 @@ def step_arrays_kind() -> Any:
     # Tables of data sets are read-only, whichever they are.
     rows.flags.writeable = ranges.flags.writeable = False
     starts = np.zeros(1, np.int64)
-    told = step_arrays(TacticalConfig(), BarTape(tape, 1.0, 1.0), rows, ranges, starts, 1)
+    told = step_arrays(TacticalConfig(), BarTape(tape, 1.0, 1.0), rows, ranges, ranges, starts, 1)
     return numba.typeof(told)
 
 
@@ -263,7 +273,18 @@ def _bound(account: Any, allowed: float, closing: int) -> bool:
 
 
 @inlined
-def _allows(agent: int, choice: int, closing: int, bound: bool) -> bool:
+def _committed(arrays: Any, n: int, closing: int) -> int:
+    """The tilt that the tactical agent is held to in the next bar, or _FREE."""
+    tilt = int(arrays.choices[n, _TILT])
+    if closing != _OPEN or tilt <= NO_TILT or arrays.stood[n] >= arrays.rules[0].commitment:
+        return _FREE
+    return tilt
+
+
+@inlined
+def _allows(agent: int, choice: int, closing: int, bound: bool, committed: int) -> bool:
+    if agent == _TILT and committed != _FREE:
+        return choice == committed
     if agent == _TILT:
         return may_tilt(choice, closing != _OPEN)
     if agent == _SHARE:
@@ -306,6 +327,17 @@ def _write_plan(arrays: Any, n: int, out: Any, at: int) -> int:
 
 
 @inlined
+def _active(arrays: Any, n: int, followed: float) -> float:
+    """What the path's moves are paid on beside the benchmark, units.
+
+    Args:
+        followed: the benchmark's position, share of the limit.
+    """
+    account, weights = arrays.accounts[n], arrays.weights
+    return weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed * account.limit
+
+
+@inlined
 def _observe(arrays: Any, n: int) -> None:
     """Write row and state of episode `n`, in the order of `signals.tactical`."""
     state, account = arrays.states[n], arrays.accounts[n]
@@ -321,15 +353,14 @@ def _observe(arrays: Any, n: int) -> None:
             state[at] = 1.0 if arrays.choices[n, agent] == choice else 0.0
             at += 1
     closing = _closing(arrays, n, allowed)
-    bound = _bound(account, allowed, closing)
+    bound, committed = _bound(account, allowed, closing), _committed(arrays, n, closing)
     for agent in range(_AGENTS):
         for choice in range(_CHOICES):
-            state[at] = 1.0 if _allows(agent, choice, closing, bound) else 0.0
+            state[at] = 1.0 if _allows(agent, choice, closing, bound, committed) else 0.0
             at += 1
     arrays.rows[n, :] = state[:at]
     if rules.sees_path == 1:
-        followed, weights = arrays.strategic_targets[n] * account.limit, arrays.weights
-        held = weights[_EQUITY] * account.position - weights[_BENCHMARK] * followed
+        held = _active(arrays, n, arrays.strategic_targets[n])
         write_ahead(arrays.world.tape, bar, arrays.last_bars[n], account, held, state, at)
 
 
@@ -375,8 +406,12 @@ def _benchmark(arrays: Any, n: int, bar: int) -> float:
 
 
 @inlined
-def _pay(arrays: Any, n: int, bar: int) -> None:
-    """Terms and reward of bar `bar`, just played."""
+def _pay(arrays: Any, n: int, bar: int, held: float) -> None:
+    """Terms and reward of bar `bar`, just played.
+
+    Args:
+        held: `_active` before it.
+    """
     account, worked, terms = arrays.accounts[n], arrays.world.worked[n], arrays.raw_terms
     base = account.initial
     terms[_EQUITY] = reward.equity_term(account.before, account.equity, base)
@@ -390,6 +425,8 @@ def _pay(arrays: Any, n: int, bar: int) -> None:
     use = _risk_use(arrays, n, bar)
     terms[_LIMIT] = reward.limit_term(use, arrays.rules[0].limit_bp)
     terms[_BENCHMARK] = _benchmark(arrays, n, bar)
+    move = arrays.world.tape.ohlc[bar, 3] - arrays.world.tape.ohlc[bar - 1, 3]
+    terms[_CHANCE] = reward.chance_term(held, move, arrays.expected[bar], base)
     paid = composed(arrays.weights, terms, arrays.terms[n])
     for term in range(_TERMS):
         arrays.term_sums[n, term] += arrays.terms[n, term]
@@ -401,14 +438,17 @@ def _pay(arrays: Any, n: int, bar: int) -> None:
 def _take_choices(arrays: Any, n: int, closing: int, bound: bool) -> None:
     """The joint action as `choices`; what is not allowed does nothing, and is counted.
 
-    To do nothing is to HOLD; where the bar must close, it is to take no share and to be
-    worked evenly over the bar.
+    To do nothing is to HOLD, or to keep the tilt that one is held to; where the bar must close,
+    it is to take no share and to be worked evenly over the bar.
     """
     action, choices = arrays.actions[n], arrays.choices[n]
+    committed = _committed(arrays, n, closing)
+    arrays.stood[n] = arrays.stood[n] + 1 if committed != _FREE else 1
+    idle = NO_TILT if committed == _FREE else committed
     for agent in range(_AGENTS):
         choices[agent] = action[agent]
-        if not _allows(agent, int(action[agent]), closing, bound):
-            choices[agent] = NO_TILT if agent == _TILT else NO_SHARE if agent == _SHARE else TWAP
+        if not _allows(agent, int(action[agent]), closing, bound, committed):
+            choices[agent] = idle if agent == _TILT else NO_SHARE if agent == _SHARE else TWAP
             arrays.masked[n] += 1
 
 
@@ -436,11 +476,12 @@ def _step_row(address: int, n: int) -> None:
         strategic = arrays.strategic_targets[n]
         target = tactical_target(tilt, share, strategic, arrays.decision[0], allowed)
     signed = 0 if style == WAIT else round(target * account.limit) - account.position
+    held = _active(arrays, n, arrays.followed[n])
     play_bar(world, n, signed, style if signed != 0 else WAIT)
     settle(account, world.worked[n], world.tape.ohlc[bar, 3])
     if account.drawdown >= arrays.breakers[0].halt:
         account.halted = 1
-    _pay(arrays, n, bar)
+    _pay(arrays, n, bar, held)
     arrays.terminations[n] = bar >= arrays.last_bars[n]
     if arrays.terminations[n]:
         at = write_metrics(arrays, n, _AGENTS)

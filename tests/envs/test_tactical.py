@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from configs.errors import DataError
+from configs.errors import ConfigError, DataError
 from configs.loading import load_config
 from configs.market import GeneratorReference
 from configs.tactical import TacticalConfig
@@ -214,6 +214,44 @@ def test_a_close_beyond_the_stop_or_the_target_is_followed_by_a_flat_bar() -> No
         assert env.episode_metrics[:, names.index(name)].sum() == count
 
 
+def test_in_training_a_tilt_stands_as_long_as_is_told_and_judged_every_bar_is_free() -> None:
+    commitment, rows = 3, 20
+    far = {"stop_atr": 50.0, "target_atr": 50.0, "commitment_bars": commitment}
+    names = [f"may_tactical_agent_{tilt.lower()}" for tilt in TILTS]
+    config = small(tilt=far, horizon_bars=12)
+    for split, bound in (("train", True), ("validation", False), ("test", False)):
+        env = BatchedTactical(config, rows, seed=7, split=split)  # type: ignore[arg-type]
+        env.reset()
+        for step in range(9):
+            standing = bound and step % commitment > 0
+            may = np.stack([column(env, name) for name in names], 1)
+            wanted = [float(not standing or tilt == BUY_LARGE) for tilt in range(len(TILTS))]
+            assert np.array_equal(may, np.tile(np.float32(wanted), (rows, 1)))
+            # What is not allowed does nothing: the tilt stands, and goes on to do so no longer.
+            env.step(joint(rows, HOLD if step % commitment == 1 else BUY_LARGE))
+            tilted = not (step % commitment == 1 and not bound)
+            assert (column(env, "last_tactical_agent_buy_large") == tilted).all()
+        assert (env.arrays.masked == (3 if bound else 0)).all()
+        env.step(joint(rows))
+        assert (column(env, "last_tactical_agent_hold") == 1.0).all()
+        # No tilt is none to be held to.
+        assert (column(env, "may_tactical_agent_buy_large") == 1.0).all()
+
+
+def test_a_stop_ends_what_a_tilt_was_committed_to() -> None:
+    near = {"stop_atr": 0.7, "target_atr": 0.9, "commitment_bars": 1000}
+    env, rows, stops = BatchedTactical(small(tilt=near, horizon_bars=30), 30, seed=7), 30, 0
+    env.reset()
+    for _ in range(28):
+        over = column(env, "may_risk_agent_whole") == 0.0
+        env.step(joint(rows, BUY_LARGE))
+        assert not env.arrays.accounts["position"][over].any()
+        closed = over & (column(env, "may_risk_agent_whole") == 1.0)
+        assert (column(env, "may_tactical_agent_sell_large")[closed] == 1.0).all()
+        stops += closed.sum()
+    assert stops > 10
+
+
 def test_entry_is_paid_against_the_bar_without_own_fills() -> None:
     """The reward's terms, once more from the fills' record."""
     env, rows = BatchedTactical(small(), 20, seed=9), 20
@@ -277,6 +315,43 @@ def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen(
         assert env.arrays.accounts["halted"].any() == bool(account)
         found[seed] = paid
     assert np.array_equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("benchmark", [0.0, 0.5])
+def test_chance_is_taken_off_what_is_paid_and_off_nothing_else(benchmark: float) -> None:
+    rows, share = 10, 0.75
+    found, paid = {}, {}
+    for chance in (0.0, share):
+        reward = {"benchmark": benchmark, "chance": chance}
+        env = BatchedTactical(small(reward=reward), rows, seed=9)
+        env.reset()
+        rng, paid[chance], wanted = np.random.default_rng(3), [], []
+        accounts, tape = env.arrays.accounts, env.arrays.world.tape
+        limit, base = accounts["limit"].copy(), accounts["initial"].copy()
+        before = np.zeros(rows)
+        while not env.terminations.all():
+            bar = env.arrays.world.places["bar"].copy()
+            held = accounts["position"] - benchmark * before * limit
+            before = column(env, "strategic_target").astype(float)
+            env.step(rng.integers(0, 5, (rows, 3)).astype(np.float32))
+            chanced = tape.ohlc[bar, 3] - tape.ohlc[bar - 1, 3] - env.data.expected[bar]
+            wanted.append(-share * 1e4 * held * chanced / base)
+            paid[chance].append(env.rewards[:, 0].copy())
+        found[chance] = env.episode_metrics[:, list(env.metric_names).index("return_bp")].copy()
+    assert np.abs(env.data.expected).max() > 0.0
+    taken = np.array(paid[share]) - np.array(paid[0.0])
+    assert taken == pytest.approx(np.array(wanted), rel=1e-3, abs=1e-4)
+    assert np.abs(taken).max() > 0.1
+    # Results are never told without it.
+    assert np.array_equal(found[0.0], found[share])
+
+
+@pytest.mark.parametrize("what", ["a file", "copies"])
+def test_where_nothing_tells_chance_apart_it_is_refused(half_hours: Path, what: str) -> None:
+    market = of_file(half_hours, 30).market.model_dump() if what == "a file" else SMALL["market"]
+    copies = {"augmentation": {"copies": 1}} if what == "copies" else {}
+    with pytest.raises(ConfigError, match=r"reward.chance is 1 with .*expected 0, or the built-in"):
+        small(reward={"chance": 1.0}, **(copies | {"market": market}))
 
 
 @pytest.mark.parametrize("benchmark", [0.0, 1.0])

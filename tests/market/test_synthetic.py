@@ -13,7 +13,7 @@ from configs.bars import BarsConfig
 from configs.errors import ConfigError
 from configs.market import FlowConfig, GeneratorReference, RegimeConfig
 from market.bars import Bars, load_bars
-from market.synthetic import synthetic_bars, synthetic_series
+from market.synthetic import expected_moves, synthetic_bars, synthetic_series
 from market.trade_bars import write_bars
 
 COLUMNS = ("start", "open", "high", "low", "close", "volume")
@@ -101,6 +101,38 @@ def test_a_pulled_price_wanders_as_far_as_its_law_says() -> None:
     assert logs.std() == pytest.approx(sigma * math.sqrt(years / 2.0), rel=0.15)
     free = synthetic_bars(told.model_copy(update={"pull_years": None}), 100_000, 30.0, 0.01, 3)
     assert np.log(free.close).std() > 2.0 * logs.std()
+
+
+@pytest.mark.parametrize("regime_minutes", [20.0, 2000.0])
+def test_beside_what_is_expected_of_its_regime_a_close_moves_by_chance_alone(
+    regime_minutes: float,
+) -> None:
+    """Of mean 0 after every regime, on either side of the first price, however long they last."""
+    told = GeneratorReference(
+        regimes=(
+            RegimeConfig(name="UP", volatility=0.02, drift=2.0),
+            RegimeConfig(name="DOWN", volatility=0.03, drift=-2.5),
+            RegimeConfig(name="FLAT", volatility=0.01),
+        ),
+        mean_regime_minutes=regime_minutes,
+        pull_years=0.002,
+    )
+    made = synthetic_series(told, 60_000, 30.0, 1e-4, 5)
+    close = made.bars.close
+    expected = expected_moves(made, told, 30.0)
+    assert expected[0] == 0.0
+    moved = np.diff(close) / close[:-1]
+    left = moved - expected[1:] / close[:-1]
+    high, before = close[:-1] > told.price, made.regime[:-1]
+    for regime in range(3):
+        for side in (high, ~high):
+            rows = (before == regime) & side
+            error = left[rows].std() / math.sqrt(rows.sum())
+            assert rows.sum() > 300
+            assert abs(left[rows].mean()) < 4.0 * error
+    # And it is something: the longer a regime lasts, the more of a move was to be expected.
+    explained = 1.0 - left.var() / moved.var()
+    assert explained > (0.2 if regime_minutes > 1000.0 else 0.01)
 
 
 def test_regimes_have_their_volatility_and_their_volume() -> None:

@@ -14,6 +14,7 @@ from configs.rewards import TacticalRewardConfig
 from rewards.tactical import (
     TERMS,
     benchmark_term,
+    chance_term,
     entry_term,
     equity_term,
     limit_term,
@@ -64,15 +65,26 @@ def test_what_the_target_gained_is_taken_off() -> None:
     assert both == pytest.approx(0.0)
 
 
+def test_what_chance_paid_is_taken_off() -> None:
+    # 100 units of a move of 5 where 3 were to be expected: 200 of 1,000,000.
+    assert chance_term(100.0, 5.0, 3.0, 1e6) == pytest.approx(-2.0)
+    assert chance_term(-100.0, 5.0, 3.0, 1e6) == pytest.approx(2.0)
+    # What is left of having held them is what was to be expected.
+    both = equity_term(1e6, 1e6 + 500.0, 1e6) + chance_term(100.0, 5.0, 3.0, 1e6)
+    assert both == pytest.approx(3.0)
+
+
 def test_weights_are_in_the_order_of_the_terms() -> None:
     config = load_config(
-        TacticalRewardConfig, {"equity": 2.0, "entry": 0.5, "limit": 3.0, "benchmark": 0.25}
+        TacticalRewardConfig,
+        {"equity": 2.0, "entry": 0.5, "limit": 3.0, "benchmark": 0.25, "chance": 0.75},
     )
     assert dict(zip(TERMS, weights_of(config), strict=True)) == {
         "equity": 2.0,
         "entry": 0.5,
         "limit": 3.0,
         "benchmark": 0.5,  # a share of the equity's
+        "chance": 0.75,
     }
 
 
@@ -82,6 +94,7 @@ def test_weights_are_in_the_order_of_the_terms() -> None:
         ({"equity": 0.0, "entry": 0.0, "limit": 0.0}, "equity, entry and limit are all 0"),
         ({"entry": -0.5}, "entry"),
         ({"benchmark": 1.5}, "benchmark"),
+        ({"chance": 1.5}, "chance"),
         ({"vwap": 1.0}, "unknown|known"),
     ],
 )
