@@ -199,9 +199,9 @@ SECTIONS = (
         "Do the layers learn?",
         "Full trainings against every baseline on the same held-out episodes of the built-in "
         "market. The interval redraws seeds and paths together; the best baseline is chosen on "
-        "the episodes that it is compared on, in its favour. Parts named trending and noise are of "
-        "markets of their own (preset `trending`, `experiments/learning/learning.yaml`); "
-        "tactical-trending trains under the first policy of strategic-trending.",
+        "the episodes that it is compared on, in its favour. Parts named trending, swinging and "
+        "noise are of markets of their own (presets, `experiments/learning/learning.yaml`); their "
+        "tactical layers train under the first policy of the strategic part of that market.",
         "python -m experiments.learning",
         _learning,
     ),
