@@ -189,6 +189,7 @@ _TACTICAL = Layer(
         "waited",
         *_LEARNING,
     ),
+    judged={"split": "test", "judged": True},
     said=tactical_said,
     next_command="grandmodel train execution",
 )

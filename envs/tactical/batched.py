@@ -42,10 +42,11 @@ class BatchedTactical(BatchedBars):
         num_envs: N.
         seed: row n plays the seed hash(seed, n), which does not depend on N.
         split: which part of the bars episodes are cut from; in "train" tilts stand for
-            `TiltConfig.commitment_bars`.
+            `TiltConfig.commitment_bars`, unless `judged`.
         above: what the configuration's strategic artefact says before each bar, float64
             [bars, ABOVE_WIDTH] (`envs.tactical.upstream`), NaN where it says nothing; episodes
             play where it does. `trainers.upstream` computes it; None where it is sampled.
+        judged: what is played is to be told or heard, not learnt from: every bar is free.
 
     Raises:
         ConfigError: an artefact is configured and its table is not given, or the other way about.
@@ -59,6 +60,7 @@ class BatchedTactical(BatchedBars):
         seed: int = 0,
         split: Split = "train",
         above: NDArray[np.float64] | None = None,
+        judged: bool = False,
     ) -> None:
         self.config = config or TacticalConfig()
         self.data = fast_data(self.config, split)
@@ -74,7 +76,7 @@ class BatchedTactical(BatchedBars):
             self.data.starts,
             num_envs,
             above,
-            training=split == "train",
+            training=split == "train" and not judged,
         )
         pinned = pin_step_arrays(arrays)
         super().__init__(TACTICAL, METRICS, pinned, _CONSTANT, begin_rows, step_rows, TERMS, seed)

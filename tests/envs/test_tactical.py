@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError, DataError
 from configs.loading import load_config
 from configs.market import GeneratorReference
+from configs.splits import Split
 from configs.tactical import TacticalConfig
 from envs.barwise.fast import FastData, fast_data, lookback
 from envs.tactical import BatchedTactical
@@ -219,8 +220,14 @@ def test_in_training_a_tilt_stands_as_long_as_is_told_and_judged_every_bar_is_fr
     far = {"stop_atr": 50.0, "target_atr": 50.0, "commitment_bars": commitment}
     names = [f"may_tactical_agent_{tilt.lower()}" for tilt in TILTS]
     config = small(tilt=far, horizon_bars=12)
-    for split, bound in (("train", True), ("validation", False), ("test", False)):
-        env = BatchedTactical(config, rows, seed=7, split=split)  # type: ignore[arg-type]
+    splits: tuple[tuple[Split, bool, bool], ...] = (
+        ("train", False, True),
+        ("train", True, False),
+        ("validation", False, False),
+        ("test", False, False),
+    )
+    for split, judged, bound in splits:
+        env = BatchedTactical(config, rows, seed=7, split=split, judged=judged)
         env.reset()
         for step in range(9):
             standing = bound and step % commitment > 0

@@ -16,7 +16,7 @@ from configs.errors import ArtefactError, ConfigError, DataError
 from configs.execution import ExecutionConfig
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
-from configs.tactical import TacticalConfig
+from configs.tactical import TacticalConfig, TiltConfig
 from envs import tactical_v1
 from envs.barwise.data import slow_data_of
 from envs.barwise.fast import fast_data
@@ -29,7 +29,7 @@ from signals.execution import CONTEXT, EXECUTION
 from signals.regime import RegimeModel
 from signals.said import SAID, STRATEGIC_SAID, strategic_said
 from signals.superposition import DIRECTIONS, confidence
-from signals.tactical import TACTICAL, UPSTREAM_COLUMNS
+from signals.tactical import TACTICAL, TILTS, UPSTREAM_COLUMNS
 from tests.trainers.upstreams import (
     EXECUTION_ENV,
     TACTICAL_ENV,
@@ -356,3 +356,34 @@ def test_a_frozen_layer_plays_no_copies_of_its_training_bars(
     told["config"]["env"]["augmentation"] = {"copies": 3}
     (folder / MANIFEST_FILE).write_text(json.dumps(told))
     assert frozen(str(folder), "strategic", StrategicConfig).config.augmentation.copies == 0
+
+
+def test_a_frozen_layer_decides_every_bar_however_it_was_trained(
+    above: Artefacts, under: ExecutionConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tactical"
+    shutil.copytree(above.tactical, folder)
+    told = json.loads((folder / MANIFEST_FILE).read_text())
+    told["config"]["env"]["tilt"]["commitment_bars"] = 24
+    (folder / MANIFEST_FILE).write_text(json.dumps(told))
+    committed = execution_config(above.strategic, folder)
+    assert tactical_under(committed).config.tilt.commitment_bars == 24
+    assert np.array_equal(bars_above(committed, "train").said, bars_above(under, "train").said)
+
+
+def test_policies_are_judged_where_every_bar_is_free_on_whichever_split(
+    config: TacticalConfig,
+) -> None:
+    standing = config.model_copy(update={"tilt": TiltConfig(commitment_bars=24)})
+    tilt, actions = TILTS.index("BUY_LARGE"), np.zeros((4, len(TACTICAL.agents)), np.float32)
+    actions[:, 0] = tilt
+    may = COLUMN["may_tactical_agent_hold"]
+    for split in ("train", "validation", None):
+        judged = LAYERS["tactical"].judging_env(4, 0, standing, split)
+        judged.reset()
+        judged.step(actions)
+        assert (judged.rows[:, may] == 1.0).all()
+    trained = make_tactical(4, 0, standing)
+    trained.reset()
+    trained.step(actions)
+    assert (trained.rows[:, may] == 0.0).all()

@@ -18,8 +18,12 @@ def make_tactical(
     seed: int = 0,
     config: TacticalConfig | dict[str, Any] | None = None,
     split: Split = "train",
+    judged: bool = False,
 ) -> BatchedTactical:
     """N tactical episodes under what the configuration names: a folder, or nothing loaded.
+
+    Args:
+        judged: see `BatchedTactical`.
 
     Raises:
         ConfigError: plain data that is no `TacticalConfig`.
@@ -27,7 +31,7 @@ def make_tactical(
     """
     told = _read(TacticalConfig, config)
     above = strategic_table(told, split) if told.upstream.loaded else None
-    return BatchedTactical(told, num_envs, seed, split, above)
+    return BatchedTactical(told, num_envs, seed, split, above, judged)
 
 
 def make_execution(

@@ -185,7 +185,7 @@ def _context_by_bar(
     out = np.full((len(data.bars), len(TACTICAL_SAID) + 1), np.nan)
     if stretches:
         num = min(len(stretches), MOST_STRETCHES)
-        env = BatchedTactical(under.config, num, 0, split, strategic)
+        env = BatchedTactical(under.config, num, 0, split, strategic, judged=True)
         rules, temperature = env.arrays.decision, under.policy.temperature
 
         def ask(rows: NDArray[np.float32]) -> NDArray[np.float32]:
