@@ -30,7 +30,7 @@ TORCH_INDEX ?=
 PORT ?= 5000
 OPTUNA_PORT ?= 8080
 
-TRAIN_OPTIONS = $(if $(PRESET),--preset $(PRESET)) \
+TRAIN_OPTIONS = $(foreach name,$(PRESET),--preset $(name)) \
 	$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
 	$(if $(RUNNERS),--set mappo.runners=$(RUNNERS)) \
 	$(if $(LEARNERS),--set mappo.learners=$(LEARNERS)) \
@@ -83,12 +83,12 @@ train-cascade: | $(BIN)/python ## Train all three, each under those before it: P
 
 sweep: | $(BIN)/python ## Search a layer's settings: LAYER=execution TRIALS=50 WORKERS=2 STORAGE=URL RESUME=1
 	$(GRANDMODEL) sweep $(LAYER) --trials $(TRIALS) --workers $(WORKERS) \
-		$(if $(STORAGE),--storage '$(STORAGE)') $(if $(PRESET),--preset $(PRESET)) \
+		$(if $(STORAGE),--storage '$(STORAGE)') $(foreach name,$(PRESET),--preset $(name)) \
 		$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
 		$(if $(RESUME),--resume) $(ARGS)
 
 walk-forward: | $(BIN)/python ## Retrain a layer fold by fold: LAYER=strategic PRESET=sample-bars DATA=FILE RESUME=1
-	$(GRANDMODEL) walk-forward $(LAYER) $(if $(PRESET),--preset $(PRESET)) \
+	$(GRANDMODEL) walk-forward $(LAYER) $(foreach name,$(PRESET),--preset $(name)) \
 		$(if $(DATA),--set 'env.market.reference.bars.path=$(DATA)') \
 		$(if $(RESUME),--resume) $(ARGS)
 

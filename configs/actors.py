@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import (
@@ -110,7 +109,7 @@ class ActorConfig(Config):
     encoders: tuple[EncoderConfig, ...] = ()
     conditioned: bool = True
     states: PositiveInt = 1
-    initial_temperature: Mapping[str, PositiveFloat] = Field(default_factory=dict)
+    initial_temperature: dict[str, PositiveFloat] = Field(default_factory=dict)
     communication: CommunicationConfig = CommunicationConfig()
     dropout: DropoutConfig = DropoutConfig()
 

@@ -90,8 +90,8 @@ class TacticalRewardConfig(Config):
     chance: NonNegativeFloat = Field(
         0.0,
         le=1.0,
-        description="share of what chance paid on what was held before a bar that is taken off; "
-        "bars of the built-in market alone tell it",
+        description="share of what chance paid, by the weights of equity and benchmark, on what "
+        "was held before a bar that is taken off; bars of the built-in market alone tell it",
     )
 
     @model_validator(mode="after")

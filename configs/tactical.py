@@ -31,7 +31,7 @@ class TiltConfig(Config):
         description="that a tilt stands in episodes of the training split before another choice is "
         "allowed: tried for a bar at a time, what earns over hours only pays its way in and out "
         "(Dabney, Ostrovski and Barreto, 'Temporally-extended epsilon-greedy exploration', 2021); "
-        "judged, and in the cascade, every bar is free",
+        "nobody is told how long it has; judged, and in the cascade, every bar is free",
     )
     kelly_cap: PositiveFloat = Field(
         1.0, le=1.0, description="largest target, long or short: the cap that Kelly sizing will set"
@@ -97,13 +97,25 @@ class TacticalConfig(LayerConfig):
     def _chance_is_told_apart(self) -> Self:
         if not self.reward.chance:
             return self
-        told = "" if self.market.reference.kind == "generator" else "bars of a file"
-        if self.augmentation.copies:
-            told = f"augmentation.copies={self.augmentation.copies}"
-        if told:
+        above, copies, against = self.upstream, self.augmentation.copies, ""
+        if self.market.reference.kind != "generator":
+            against = "bars of a file, of which nothing tells what was to be expected"
+        elif copies:
+            against = f"augmentation.copies={copies}, bars of which nothing tells the same"
+        elif not above.loaded and above.information_coefficient > 0.0:
+            against = (
+                f"upstream.strategic={SAMPLED}, whose signal knows the path, so that what its "
+                "target earns would count as chance (or name an artefact, or set "
+                "upstream.information_coefficient=0)"
+            )
+        elif self.critic_sees_path:
+            against = (
+                "critic_sees_path=true, so that critics would be told of what is not paid (or set "
+                "it to false)"
+            )
+        if against:
             raise ValueError(
-                f"reward.chance is {self.reward.chance:g} with {told}, of which nothing tells "
-                "what was to be expected; expected 0, or the built-in market without copies"
+                f"reward.chance is {self.reward.chance:g} with {against}; expected reward.chance=0"
             )
         return self
 

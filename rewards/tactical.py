@@ -89,10 +89,11 @@ def chance_term(held: float, move: float, expected: float, base: float) -> float
     """Minus what chance paid on what was held at the bar's begin, bp of `base`.
 
     Chance is what the price moved beside what was to be expected of the market's state, which the
-    built-in market knows. Its mean is 0 whatever was held, so that the best policy is the same
-    with it as without; what is left is what holding was worth (a control variate by known chances:
-    Burch et al., "AIVAT: a new variance reduction technique for agent evaluation in imperfect
-    information games", 2018). Results are never told so: this is what training pays alone.
+    built-in market knows. Its mean is 0 whatever was held by who does not know the path, so that
+    the best policy is the same with it as without; what is left is what holding was worth (a
+    control variate by known chances: Burch et al., "AIVAT: a new variance reduction technique for
+    agent evaluation in imperfect information games", 2018). Results are never told so: this is
+    what training pays alone.
 
     Args:
         held: what the path's moves are paid on, units, long above 0, by weights of equity and

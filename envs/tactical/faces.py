@@ -19,7 +19,8 @@ class TacticalParallelEnv(BarsParallelEnv):
     Args:
         config: the environment; its defaults where None.
         seed: of the first episode where `reset` is given none; drawn where None.
-        split: which part of the bars episodes are cut from.
+        split: which part of the bars episodes are cut from; in "train" tilts stand for
+            `TiltConfig.commitment_bars`.
         above: see `BatchedTactical`.
         render_mode: "rgb_array" for pictures by `render`.
     """

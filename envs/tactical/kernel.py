@@ -381,6 +381,7 @@ def begin_rows(address: int, indices: Any) -> None:
         arrays.followed[n] = 0.0
         follow_strategic(arrays, n)
         arrays.choices[n, :] = -1.0
+        arrays.stood[n] = 0
         arrays.masked[n] = 0
         arrays.counts[n, :] = 0
         arrays.terms[n, :] = 0.0

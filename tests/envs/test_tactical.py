@@ -324,13 +324,20 @@ def test_the_benchmark_is_the_strategic_targets_own_gain_whatever_is_chosen(
     assert np.array_equal(found[1], found[2])
 
 
+# Nobody may know the path where chance is taken off.
+BLIND: dict[str, Any] = {
+    "critic_sees_path": False,
+    "upstream": {"information_coefficient": 0.0},
+}
+
+
 @pytest.mark.parametrize("benchmark", [0.0, 0.5])
 def test_chance_is_taken_off_what_is_paid_and_off_nothing_else(benchmark: float) -> None:
     rows, share = 10, 0.75
     found, paid = {}, {}
     for chance in (0.0, share):
         reward = {"benchmark": benchmark, "chance": chance}
-        env = BatchedTactical(small(reward=reward), rows, seed=9)
+        env = BatchedTactical(small(reward=reward, **BLIND), rows, seed=9)
         env.reset()
         rng, paid[chance], wanted = np.random.default_rng(3), [], []
         accounts, tape = env.arrays.accounts, env.arrays.world.tape
@@ -353,12 +360,23 @@ def test_chance_is_taken_off_what_is_paid_and_off_nothing_else(benchmark: float)
     assert np.array_equal(found[0.0], found[share])
 
 
-@pytest.mark.parametrize("what", ["a file", "copies"])
-def test_where_nothing_tells_chance_apart_it_is_refused(half_hours: Path, what: str) -> None:
-    market = of_file(half_hours, 30).market.model_dump() if what == "a file" else SMALL["market"]
-    copies = {"augmentation": {"copies": 1}} if what == "copies" else {}
-    with pytest.raises(ConfigError, match=r"reward.chance is 1 with .*expected 0, or the built-in"):
-        small(reward={"chance": 1.0}, **(copies | {"market": market}))
+@pytest.mark.parametrize(
+    ("what", "remedy"),
+    [
+        ({}, "bars of a file"),
+        ({"augmentation": {"copies": 1}}, "augmentation.copies=1"),
+        ({"upstream": {}}, "or name an artefact, or set upstream.information_coefficient=0"),
+        ({"critic_sees_path": True}, "or set it to false"),
+    ],
+)
+def test_where_chance_cannot_be_told_apart_it_is_refused(
+    half_hours: Path, what: dict[str, Any], remedy: str
+) -> None:
+    market = SMALL["market"] if what else of_file(half_hours, 30).market.model_dump()
+    told = {**BLIND, **what, "market": market}
+    small(reward={"chance": 0.0}, **told)
+    with pytest.raises(ConfigError, match=f"reward.chance is 1 with .*{remedy}.*reward.chance=0"):
+        small(reward={"chance": 1.0}, **told)
 
 
 @pytest.mark.parametrize("benchmark", [0.0, 1.0])

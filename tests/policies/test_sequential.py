@@ -11,6 +11,7 @@ from torch.distributions import Categorical, Normal
 
 from configs.actors import ActorConfig
 from configs.errors import TrainingError
+from configs.loading import load_config
 from policies.actor import Actor
 from policies.sequential import SequentialPolicy
 from signals.noise import TeamNoise, derive_seeds, joint_noise
@@ -246,12 +247,9 @@ def test_a_temperature_flattens_what_a_policy_begins_with(states: int):
     agents = list(LAYOUT.agents)
     agents[CHOOSER] = replace(chooser, components=chances)
     layout = replace(LAYOUT, agents=tuple(agents))
-    config = ActorConfig(
-        hidden=(8,),
-        output_gain=1e-6,
-        states=states,
-        initial_temperature={chooser.name: 3.0},
-    )
+    told = {"hidden": [8], "output_gain": 1e-6, "states": states}
+    warm = f"initial_temperature.{chooser.name}=3"
+    config = load_config(ActorConfig, told, overrides=[warm])
     chance = SequentialPolicy(layout, config).act(batch(4)[0], None).log_prob[:, CHOOSER].exp()
     # The cube root of 8 is 2.
     torch.testing.assert_close(chance, torch.full((4,), 0.5), rtol=0, atol=1e-3)

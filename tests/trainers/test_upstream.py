@@ -365,6 +365,8 @@ def test_a_frozen_layer_decides_every_bar_however_it_was_trained(
     shutil.copytree(above.tactical, folder)
     told = json.loads((folder / MANIFEST_FILE).read_text())
     told["config"]["env"]["tilt"]["commitment_bars"] = 24
+    # What bars of a file would refuse: it is paid nothing here.
+    told["config"]["env"]["reward"] = {"chance": 1.0}
     (folder / MANIFEST_FILE).write_text(json.dumps(told))
     committed = execution_config(above.strategic, folder)
     assert tactical_under(committed).config.tilt.commitment_bars == 24

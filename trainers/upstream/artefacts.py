@@ -123,8 +123,9 @@ def frozen(folder: str, layer: str, kind: type[L], **run: object) -> Frozen[L]:
     except ArtefactError as error:
         raise _told(layer, folder, error) from error
     trained = artefact.manifest.config.get("env")
-    # It plays the bars themselves: copies of them were for its own training.
-    told = {**(trained if isinstance(trained, dict) else {}), "augmentation": {}, **run}
+    # It plays the bars themselves and is paid nothing: both were for its own training.
+    own: dict[str, Any] = {"augmentation": {}, "reward": {}}
+    told = {**(trained if isinstance(trained, dict) else {}), **own, **run}
     try:
         config = kind.model_validate(told)
     except ValidationError as error:
