@@ -74,6 +74,8 @@ def service(
     log = folder / f"log-{time.monotonic_ns()}"
     command = [
         sys.executable, "-m", "trainers.cli", "serve", "--port", "0", "--workers", str(workers),
+        # Champions that were trained where this runs decide nothing here.
+        "--models", str(folder / "no-champions"),
         "--log", str(log), *(f"--model={layer}={folder / layer}" for layer in layers),
         *(f"--set={setting}" for setting in told),
     ]  # fmt: skip

@@ -110,6 +110,7 @@ def _on_ray(folder: Path, mode: str) -> Iterator[tuple[int, list[list[Any]]]]:
         command = [
             sys.executable, "-m", "trainers.cli", "serve", "--ray", "--port", "0",
             *(("--haproxy",) if mode == HAPROXY else ()), "--log", f"{scratch}/log",
+            "--models", scratch,
             *(f"--model={layer}={folder / layer}" for layer in ("tactical", "execution")),
             f"--set=instruments=[{names}]", "--set=cascade.sample=[tactical]", f"--set={patient}",
             "--set=limits.rate=1000000.0", "--set=limits.burst=1000000",

@@ -242,6 +242,7 @@ def test_it_decides_on_loopback_for_the_token_and_ends_in_good_order(tmp_path: P
     command = [
         sys.executable, "-m", "trainers.cli", "serve", "--ray", "--port", "0", "--log", str(log),
         *folders, "--set", names, "--set", "cascade.deadline={tactical: 30, execution: 30}",
+        "--models", str(tmp_path / "no-champions"),
     ]  # fmt: skip
     environment = {**os.environ, TOKEN_VARIABLE: TOKEN}
     with out.open("wb") as file:
