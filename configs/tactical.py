@@ -97,7 +97,8 @@ class TacticalConfig(LayerConfig):
     def _chance_is_told_apart(self) -> Self:
         if not self.reward.chance:
             return self
-        above, copies, against = self.upstream, self.augmentation.copies, ""
+        above, copies = self.upstream, self.augmentation.copies
+        against = remedy = ""
         if self.market.reference.kind != "generator":
             against = "bars of a file, of which nothing tells what was to be expected"
         elif copies:
@@ -105,17 +106,16 @@ class TacticalConfig(LayerConfig):
         elif not above.loaded and above.information_coefficient > 0.0:
             against = (
                 f"upstream.strategic={SAMPLED}, whose signal knows the path, so that what its "
-                "target earns would count as chance (or name an artefact, or set "
-                "upstream.information_coefficient=0)"
+                "target earns would count as chance"
             )
+            remedy = ", or an artefact, or upstream.information_coefficient=0"
         elif self.critic_sees_path:
-            against = (
-                "critic_sees_path=true, so that critics would be told of what is not paid (or set "
-                "it to false)"
-            )
+            against = "critic_sees_path=true, so that critics would be told of what is not paid"
+            remedy = ", or critic_sees_path=false"
         if against:
             raise ValueError(
-                f"reward.chance is {self.reward.chance:g} with {against}; expected reward.chance=0"
+                f"reward.chance is {self.reward.chance:g} with {against}; expected "
+                f"reward.chance=0{remedy}"
             )
         return self
 
