@@ -3,7 +3,9 @@
 numba's own cache looks at the file of the function alone and misses a change in
 a module that it calls. Every function's folder is therefore keyed by a hash of its
 module, of all that this imports from the project, directly or not, of the versions
-that shape the code, and of the processor: an edit recompiles what can see it.
+that shape the code, and of the processor: an edit recompiles what can see it. What
+takes NamedTuples that its module does not import is kept by its callers alone, since
+such a type may change unseen: `generic`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ KERNEL_ROOMS = ("market", "signals", "rewards", "envs")
 CACHE_VARIABLE = "GRANDMODEL_CACHE"
 _ROOT = Path(__file__).resolve().parent.parent
 _SHOWN = 16  # hex digits of a digest
+_INLINED = {"nogil": True, "error_model": "numpy", "forceinline": True}
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|.*)", re.MULTILINE
 )
@@ -107,8 +110,16 @@ def kernel(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """Like `kernel`, and always inlined by LLVM: for small steps of a hot loop."""
     numba.config.CACHE_DIR = _folder_of(function.__code__.co_filename)
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": True}
-    return numba.njit(**options)(function)
+    return numba.njit(cache=True, **_INLINED)(function)
+
+
+def generic(function: Function) -> Function:
+    """Like `inlined`, for NamedTuples that its module does not import; kept as part of callers.
+
+    Of their fields numba's key has the types alone, not names or order, and what it keeps for
+    them cannot be read once their class has moved.
+    """
+    return numba.njit(**_INLINED)(function)
 
 
 @cache

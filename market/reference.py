@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from market.kernels import inlined, kernel
 from market.random import PURPOSE_PATH, PURPOSE_REGIME, normal, stream_key, uniform
+from market.state import Market
 
 CANDIDATES = 16
 
@@ -195,14 +196,14 @@ def window_of_bar(path: NDArray[np.float64], start: int, out: NDArray[Any]) -> N
 
 
 @kernel
-def refine(market: Any, n: int, key: np.uint64) -> None:
+def refine(market: Market, n: int, key: np.uint64) -> None:
     """Fill the knots of episode `n`: a walk that ends at the path's start, then the path."""
     walk_back(market, n, key)
     fill_knots(market, n, key)
 
 
 @kernel
-def walk_back(market: Any, n: int, key: np.uint64) -> None:
+def walk_back(market: Market, n: int, key: np.uint64) -> None:
     """Fill the knots of the warm-up: a book round a still price is far too deep."""
     flow, episode = market.flow[0], market.episodes[n]
     knots, path = market.knots[n], market.path[n]
@@ -214,7 +215,7 @@ def walk_back(market: Any, n: int, key: np.uint64) -> None:
 
 
 @kernel
-def fill_knots(market: Any, n: int, key: np.uint64) -> None:
+def fill_knots(market: Market, n: int, key: np.uint64) -> None:
     """Fill the knots after the warm-up: between two marks a Brownian bridge of the deviation."""
     flow, episode = market.flow[0], market.episodes[n]
     knots, path = market.knots[n], market.path[n]

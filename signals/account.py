@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from market.kernels import inlined
+from market.kernels import generic, inlined
 from signals.layout import Column
 
 _ACCOUNT, _EPISODE = "account", "episode"
@@ -80,7 +80,7 @@ AHEAD_COLUMNS = tuple(
 )
 
 
-@inlined
+@generic
 def write_ahead(
     tape: Any, bar: int, last: int, account: Any, held: float, out: Any, at: int
 ) -> int:

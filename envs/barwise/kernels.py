@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from market.account import allowed_share
-from market.kernels import inlined
+from market.kernels import generic, inlined
 
 ACCEPTED = -1  # as the position of the first refused number
 BP = 1e4
@@ -29,7 +29,7 @@ def copy_window(table: Any, bar: int, width: int, out: Any, at: int) -> int:
     return at + width
 
 
-@inlined
+@generic
 def allowed_now(arrays: Any, n: int) -> float:
     """Share of the limit that may be held after the next bar: none once it is the last."""
     if arrays.world.places[n].bar >= arrays.last_bars[n]:
@@ -37,7 +37,7 @@ def allowed_now(arrays: Any, n: int) -> float:
     return allowed_share(arrays.accounts[n], arrays.breakers[0])
 
 
-@inlined
+@generic
 def write_metrics(arrays: Any, n: int, deciders: int) -> int:
     """The finished episode's metrics, in the order of `result_metrics`; the place after them.
 

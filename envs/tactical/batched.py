@@ -14,7 +14,8 @@ from configs.splits import Split
 from configs.tactical import TacticalConfig
 from envs.barwise.batched import BatchedBars
 from envs.barwise.fast import FastData, fast_data
-from envs.tactical.kernel import METRICS, begin_rows, pin_step_arrays, step_arrays, step_rows
+from envs.tactical.arrays import METRICS, pin_step_arrays, step_arrays
+from envs.tactical.kernel import begin_rows, step_rows
 from rewards.tactical import TERMS
 from signals.tactical import TACTICAL
 

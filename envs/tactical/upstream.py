@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from market.kernels import inlined
+from market.kernels import generic
 from market.random import PURPOSE_UPSTREAM, normal, stream_key
 from signals.superposition import BUY, SELL, collapse_row
 from signals.upstream import superpose
@@ -24,7 +24,7 @@ ABOVE_WIDTH = STRATEGIC_WIDTH + 2
 _TARGET, _PHASE = STRATEGIC_WIDTH, STRATEGIC_WIDTH + 1
 
 
-@inlined
+@generic
 def _standardised_move(arrays: Any, n: int) -> float:
     """The move of F over the strategic bar to come, in its sigmas by the ranges before it."""
     tape, bar = arrays.world.tape, arrays.world.places[n].bar
@@ -33,7 +33,7 @@ def _standardised_move(arrays: Any, n: int) -> float:
     return (tape.ohlc[until, 3] - tape.ohlc[bar - 1, 3]) / sigma
 
 
-@inlined
+@generic
 def _renew_strategic(arrays: Any, n: int) -> None:
     """Draw the next superposition and move the target by what it collapses to.
 
@@ -59,7 +59,7 @@ def _renew_strategic(arrays: Any, n: int) -> None:
     arrays.strategic_targets[n] = min(max(arrays.strategic_targets[n] + move, -1.0), 1.0)
 
 
-@inlined
+@generic
 def follow_strategic(arrays: Any, n: int) -> None:
     """Take in what the strategic layer says of the bar to be played next."""
     place, bars = arrays.world.places[n], arrays.rules[0].strategic_bars

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.registry import CPUDispatcher
 
 import market.kernels as kernels
+from envs import execution_v1, strategic_v0, tactical_v1
 from market.kernels import imported_files, module_digest
 
 ROOT = Path(kernels.__file__).resolve().parent.parent
@@ -63,3 +71,41 @@ def test_an_edit_changes_the_digest_of_what_imports_it_and_of_nothing_else(
     after = digests()
     changed = {name for name, digest in after.items() if digest != before[name]}
     assert changed == {"top", "middle", "bottom", "beside"}
+
+
+def kept_kernels() -> Iterator[tuple[str, CPUDispatcher]]:
+    """The compiled functions of the project that numba keeps, and the modules that define them."""
+    for room in (*kernels.KERNEL_ROOMS, "cascade"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for each in vars(importlib.import_module(name)).values():
+                ours = isinstance(each, CPUDispatcher) and each.__module__ == name
+                if ours and isinstance(each._cache, FunctionCache):
+                    yield name, each
+
+
+def tuples_in(kind: Any) -> Iterator[type]:
+    """Classes of the NamedTuples that a numba type is, or holds."""
+    if isinstance(kind, types.NamedTuple):
+        yield kind.instance_class
+    if isinstance(kind, types.BaseTuple):
+        for member in kind.types:
+            yield from tuples_in(member)
+
+
+@pytest.mark.parametrize("layer", [execution_v1, strategic_v0, tactical_v1])
+def test_what_is_kept_is_keyed_by_the_files_of_all_types_that_it_takes(layer: Any) -> None:
+    env = layer.parallel_env()
+    env.reset(seed=0)
+    env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+    taken, unseen = set(), set()
+    for name, each in kept_kernels():
+        files = imported_files(ROOT.joinpath(*name.split(".")).with_suffix(".py"))
+        for signature, *_ in each._cache._cache_file._load_index():
+            for argument in signature:
+                for given in tuples_in(argument):
+                    taken.add(given)
+                    if Path(inspect.getfile(given)) not in files:
+                        unseen.add(f"{name}.{each.__name__} takes {given.__qualname__}")
+    assert taken
+    assert not unseen

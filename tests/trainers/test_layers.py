@@ -19,7 +19,7 @@ from trainers.monitoring import SCORE
 
 METRICS = {
     "strategic": "envs.strategic.kernel",
-    "tactical": "envs.tactical.kernel",
+    "tactical": "envs.tactical.arrays",
     "execution": "envs.execution.kernel",
 }
 
