@@ -24,7 +24,7 @@ from trainers.cli_cascade import add_cascade
 from trainers.cli_ensemble import add_ensemble
 from trainers.cli_learning import add_commands
 from trainers.cli_market import add_market
-from trainers.cli_options import TRAINING, ConfigFiles, Overrides, Presets, Seed, need
+from trainers.cli_options import TRAINING, ConfigFiles, Overrides, Presets, Seed, console, need
 from trainers.cli_serve import add_serve
 from trainers.evaluation.cli import add_evaluate
 
@@ -118,7 +118,6 @@ def _layer_command(layer: str) -> None:
     ) -> None:
         need("train", TRAINING)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        from rich.console import Console
 
         from trainers.runs import load_run
 
@@ -127,7 +126,7 @@ def _layer_command(layer: str) -> None:
         settings, folder = load_run(layer, preset, config, override, seed, output, resume)
         from trainers.commands import train_layer
 
-        train_layer(settings, folder, resume=resume, console=Console())
+        train_layer(settings, folder, resume=resume, console=console())
 
 
 # A layer is what has a file of settings: to read the schema would cost every command its time.
@@ -151,7 +150,6 @@ def train_all(
     """
     need("train", TRAINING)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from rich.console import Console
 
     from trainers.cascade_run import load_cascade_run
 
@@ -160,7 +158,7 @@ def train_all(
     settings, folder = load_cascade_run(preset, config, override, seed, output, resume)
     from trainers.cascade_commands import train_cascade
 
-    train_cascade(settings, folder, override, console=Console())
+    train_cascade(settings, folder, override, console=console())
 
 
 @train_app.command(_ENVIRONMENT)
@@ -181,7 +179,6 @@ def train_environment(
     need("train", TRAINING)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     sys.path.insert(0, os.getcwd())  # a module beside the user, as `python -m` would find it
-    from rich.console import Console
 
     from trainers.registry import location
     from trainers.runs import load_team_run
@@ -190,7 +187,7 @@ def train_environment(
     settings, folder = load_team_run(place, config, override, seed, output, resume)
     from trainers.team_commands import train_team
 
-    train_team(settings, folder, resume=resume, console=Console())
+    train_team(settings, folder, resume=resume, console=console())
 
 
 @app.command()
@@ -209,11 +206,10 @@ def explain(
     report, and added to its run in MLflow.
     """
     need("train", ("captum", "matplotlib"))
-    from rich.console import Console
 
     from trainers.explain import ExplainRequest, run_explain
 
-    run_explain(ExplainRequest(run, agent, rows, top, output=output), Console())
+    run_explain(ExplainRequest(run, agent, rows, top, output=output), console())
 
 
 @app.command()

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli_options import AsJson, ConfigFiles, LayerName, Market, Overrides, tracking_store
+from trainers.cli_options import (
+    AsJson,
+    ConfigFiles,
+    LayerName,
+    Market,
+    Overrides,
+    console,
+    tracking_store,
+)
 
 MAX_EPISODE_SEED = (1 << 63) - 1
 
@@ -46,7 +54,6 @@ def _add_decide(app: typer.Typer) -> None:
         override: Overrides = [],  # noqa: B006
     ) -> None:
         """Let a layer's champion decide for a book state, or for one from the simulator."""
-        from rich.console import Console
 
         from cascade.commands import DecideRequest, run_decide
 
@@ -60,7 +67,7 @@ def _add_decide(app: typer.Typer) -> None:
             steps=steps,
             overrides=override,
         )
-        run_decide(request, Console(), as_json)
+        run_decide(request, console(), as_json)
 
 
 def _add_run(cascade_app: typer.Typer) -> None:
@@ -90,7 +97,6 @@ def _add_run(cascade_app: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Run the cascade on paper: champions decide, simulated books fill, all is recorded."""
-        from rich.console import Console
 
         from cascade.run import RunRequest, run_cascade
         from configs.cascade import CascadeRunConfig
@@ -108,8 +114,8 @@ def _add_run(cascade_app: typer.Typer) -> None:
             steps=steps,
             log=log,
         )
-        console = Console()
-        run_cascade(request, console, console.is_terminal and not (plain or as_json), as_json)
+        out = console()
+        run_cascade(request, out, out.is_terminal and not (plain or as_json), as_json)
 
 
 def _add_steering(cascade_app: typer.Typer) -> None:
@@ -153,9 +159,8 @@ def _add_replay(app: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Decide a logged session again; say where it first differs, with exit code 1."""
-        from rich.console import Console
 
         from cascade.run import run_replay
 
-        if not run_replay(log, model, Console(), as_json):
+        if not run_replay(log, model, console(), as_json):
             raise typer.Exit(1)

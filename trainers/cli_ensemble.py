@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli_options import TRAINING, LayerName, need
+from trainers.cli_options import TRAINING, LayerName, console, need
 
 
 class Average(StrEnum):
@@ -57,9 +57,8 @@ def add_ensemble(app: typer.Typer) -> None:
         what comes out.
         """
         need("train", TRAINING)
-        from rich.console import Console
 
         from trainers.ensemble.commands import EnsembleRequest, run_ensemble
 
         request = EnsembleRequest(layer, runs, by.value, select, rounds, episodes, output)
-        run_ensemble(request, Console())
+        run_ensemble(request, console())

@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli_options import TRAINING, ConfigFiles, LayerName, Overrides, Presets, Seed, need
+from trainers.cli_options import (
+    TRAINING,
+    ConfigFiles,
+    LayerName,
+    Overrides,
+    Presets,
+    Seed,
+    console,
+    need,
+)
 
 
 class Scheme(StrEnum):
@@ -76,7 +85,6 @@ def _add_sweep(app: typer.Typer) -> None:
         """Search a layer's settings by Optuna: trials scored on validation data, never the test."""
         need("train", (*TRAINING, "optuna", "sqlalchemy"))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        from rich.console import Console
 
         from trainers.sweeps.commands import SweepRequest, run_sweep
 
@@ -95,7 +103,7 @@ def _add_sweep(app: typer.Typer) -> None:
             output=output,
             resume=resume,
         )
-        run_sweep(request, Console())
+        run_sweep(request, console())
 
 
 def _add_walk_forward(app: typer.Typer) -> None:
@@ -125,7 +133,6 @@ def _add_walk_forward(app: typer.Typer) -> None:
         """Retrain a layer on each purged and embargoed fold; judge it on what comes after."""
         need("train", TRAINING)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        from rich.console import Console
 
         from trainers.walk_forward.commands import WalkRequest, run_walk_forward
 
@@ -140,7 +147,7 @@ def _add_walk_forward(app: typer.Typer) -> None:
             output=output,
             resume=resume,
         )
-        run_walk_forward(request, Console())
+        run_walk_forward(request, console())
 
 
 def _add_compare(app: typer.Typer) -> None:
@@ -161,8 +168,7 @@ def _add_compare(app: typer.Typer) -> None:
     ) -> None:
         """Play runs again on the same held-out episodes: paired test, curves, settings."""
         need("train", TRAINING)
-        from rich.console import Console
 
         from trainers.compare import CompareRequest, run_compare
 
-        run_compare(CompareRequest(runs, split.value, episodes, output), Console())
+        run_compare(CompareRequest(runs, split.value, episodes, output), console())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli_options import AsJson, ConfigFiles, Overrides, Presets, need
+from trainers.cli_options import AsJson, ConfigFiles, Overrides, Presets, console, need
 
 FileConfigs = Annotated[
     list[Path], typer.Option("--config", help="YAML file of columns, codes, units; repeatable.")
@@ -51,14 +51,13 @@ def _add_replay(market_app: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Replay a file of order messages through the book and say how far it agrees."""
-        from rich.console import Console
 
         from configs.loading import load_config
         from configs.messages import MessagesConfig
         from trainers.market_commands import run_replay
 
         settings = load_config(MessagesConfig, *config, {"path": str(file)}, overrides=override)
-        run_replay(settings, book, Console(), as_json)
+        run_replay(settings, book, console(), as_json)
 
 
 def _add_report(market_app: typer.Typer) -> None:
@@ -83,7 +82,6 @@ def _add_report(market_app: typer.Typer) -> None:
     ) -> None:
         """Measure the stylised facts of the simulated market and write them to one HTML page."""
         need("train", ("matplotlib",))
-        from rich.console import Console
 
         from configs.facts import FactsConfig
         from configs.loading import load_config
@@ -100,7 +98,7 @@ def _add_report(market_app: typer.Typer) -> None:
             paths=paths,
             seed=seed,
         )
-        run_report(request, Console(), as_json)
+        run_report(request, console(), as_json)
 
 
 def _add_calibrate(market_app: typer.Typer) -> None:
@@ -123,7 +121,6 @@ def _add_calibrate(market_app: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Fit the simulated market to a file and write the configuration that trains on it."""
-        from rich.console import Console
 
         from configs.bars import BarsConfig
         from configs.loading import load_config
@@ -133,7 +130,7 @@ def _add_calibrate(market_app: typer.Typer) -> None:
         found = kind_of(file) if kind is FileKind.AUTO else kind.value
         model: type[BarsConfig | MessagesConfig] = BarsConfig if found == "bars" else MessagesConfig
         settings = load_config(model, *config, {"path": str(file)}, overrides=override)
-        run_calibrate(settings, output, force, name, Console(), as_json)
+        run_calibrate(settings, output, force, name, console(), as_json)
 
 
 def _add_check(data_app: typer.Typer) -> None:

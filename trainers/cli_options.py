@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Columns of what is written to a file or a pipe: no table is cut there.
+PIPE_WIDTH = 120
 
 # Of the extra `train`: every training, and whatever trains.
 TRAINING = (
@@ -55,6 +62,14 @@ def need(extra: str, packages: tuple[str, ...]) -> None:
             f"this command needs {', '.join(missing)}, not installed here; "
             f"install grandmodel[{extra}]"
         )
+
+
+def console() -> Console:
+    """Where a command prints: as wide as the terminal is, or as COLUMNS says."""
+    from rich.console import Console
+
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if told else PIPE_WIDTH)
 
 
 def tracking_store() -> str:

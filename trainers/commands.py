@@ -27,6 +27,7 @@ from trainers.evaluate import Actor, EvaluationReport, evaluate
 from trainers.explanation import explanation, write_explanation
 from trainers.export import export_policy
 from trainers.layers import LAYERS, Layer, LayerEnv
+from trainers.mappo.costs import check_costs
 from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
@@ -157,6 +158,7 @@ def session_of(
         _say(console, f"{layer} layer: {artefact}, which first decides on all bars of this run")
     # What the data or the kernels have against this run is heard before anything is written.
     probe = LAYERS[config.layer].probe(config.model_copy(update={"env": env}))
+    check_costs(config.mappo.constraints, probe)
     session = Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(

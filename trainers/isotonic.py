@@ -19,6 +19,7 @@ from signals.expected_return import ReturnMap
 
 Floats = NDArray[np.float64]
 LEAST_SAMPLES = 100  # below which a map says more of noise than of returns
+LEAST_AT_AN_END = 30  # samples of the lowest and of the highest block
 
 
 def pool_adjacent_violators(values: ArrayLike, weights: ArrayLike) -> Floats:
@@ -55,10 +56,29 @@ def pool_adjacent_violators(values: ArrayLike, weights: ArrayLike) -> Floats:
     return np.repeat(means, counts)
 
 
+def ends_pooled(counts: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+    """Groups [n] of levels, from 0: the lowest and the highest of `least` samples, others alone.
+
+    At its ends nothing holds an isotonic fit: one extreme return at the highest score would be a
+    block of its own (the spiking problem; Wu, Meyer and Opsomer, "Penalized isotonic regression",
+    2015). Where both ends meet there is one group.
+
+    Args:
+        counts: int64 [n], samples of each level of the score.
+    """
+    last = len(counts) - 1
+    low = min(int(np.searchsorted(np.cumsum(counts), least)), last)
+    high = last - min(int(np.searchsorted(np.cumsum(counts[::-1]), least)), last)
+    if high <= low:
+        return np.zeros(len(counts), np.int64)
+    return np.clip(np.arange(len(counts)), low, high) - low
+
+
 def fit_return_map(scores: ArrayLike, returns: ArrayLike, horizon_bars: int) -> ReturnMap:
     """The map of realised returns over the horizon on the scores before it.
 
-    Equal scores are one observation of their mean. A block of equal fit is kept by its first
+    Equal scores are one observation of their mean, and so are the LEAST_AT_AN_END lowest and
+    highest ones. A block of equal fit is kept by its first
     and last score, so that the map is the fit at every score that it was fitted on.
 
     Args:
@@ -77,8 +97,10 @@ def fit_return_map(scores: ArrayLike, returns: ArrayLike, horizon_bars: int) -> 
     if len(s) < LEAST_SAMPLES:
         raise DataError(f"return map: {len(s)} samples, expected {LEAST_SAMPLES} or more")
     levels, place, counts = np.unique(s, return_inverse=True, return_counts=True)
-    means = np.bincount(place, weights=r) / counts
-    fitted = pool_adjacent_violators(means, counts)
+    groups = ends_pooled(counts, LEAST_AT_AN_END)
+    held = np.bincount(groups[place])
+    means = np.bincount(groups[place], weights=r) / held
+    fitted = pool_adjacent_violators(means, held)[groups]
     edges = np.flatnonzero(np.diff(fitted) != 0.0)
     kept = np.unique(np.concatenate([[0], edges, edges + 1, [len(levels) - 1]]))
     sigma = float(np.sqrt(np.mean((r - fitted[place]) ** 2)))

@@ -173,7 +173,8 @@ def load_run(
 
     Raises:
         ConfigError: see `configs.train.load_train_config`.
-        TrainingError: nothing to resume, or another environment than the run's.
+        TrainingError: nothing to resume, a finished run with the settings that it has, or another
+            environment than the run's.
     """
     config = load_train_config(layer, presets, files, overrides, seed)
     if not resume:
@@ -188,6 +189,7 @@ def load_run(
             f"{folder.path} was begun in another environment than these settings give; resume it "
             f"without changing env (its settings are in {base}), or begin a new run"
         )
+    _refuse_nothing_to_do(folder, asked_more=config != begun)
     return config, folder
 
 
@@ -203,7 +205,7 @@ def load_team_run(
 
     Raises:
         ConfigError: see `configs.team.load_team_config`.
-        TrainingError: nothing to resume, or another environment than the run's.
+        TrainingError: as `load_run`.
     """
     config = load_team_config(env, files, overrides, seed)
     if not resume:
@@ -217,7 +219,17 @@ def load_team_run(
             f"{folder.path} was begun in {begun.env} with {begun.kwargs}, not in {config.env} with "
             f"{config.kwargs}: resume it with the same environment, or begin a new run"
         )
+    _refuse_nothing_to_do(folder, asked_more=config != begun)
     return config, folder
+
+
+def _refuse_nothing_to_do(folder: RunFolder, *, asked_more: bool) -> None:
+    """Leave a finished run alone, unless its settings now ask for more than it has done."""
+    if folder.finished and not asked_more:
+        raise TrainingError(
+            f"{folder.path} is finished: expected an unfinished run to resume; give it more to do "
+            "(such as --set mappo.stop.env_steps=N), or run without --resume to begin a new one"
+        )
 
 
 def read_run(path: Path) -> RunFolder | None:

@@ -15,12 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import studies
 from experiments.ablation.results import LayerResult, table
 from experiments.ablation.settings import SEEDS, ablation
 from experiments.ablation.study import seed_result
+from trainers.cli_options import console
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "ablation"
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _show(results: Sequence[LayerResult]) -> None:
-    Console().print(*(table(found) for found in results))
+    console().print(*(table(found) for found in results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

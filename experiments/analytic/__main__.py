@@ -17,12 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import studies
 from experiments.analytic.results import TaskResult, table, verdicts
 from experiments.analytic.settings import ALL, SEEDS, TASKS, settings
 from experiments.analytic.study import kept_result, seed_result
+from trainers.cli_options import console
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "analytic"
 
@@ -67,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _show(results: Sequence[TaskResult]) -> None:
-    Console().print(table(results))
+    console().print(table(results))
     print(*verdicts(results), sep="\n")
 
 

@@ -7,10 +7,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console
-
 from configs.errors import EXIT_CODE, ConfigError, GrandmodelError, RegistryError, nearest
 from experiments.bench.report import Figure, report, table
+from trainers.cli_options import console
 
 _DEVICE_BENCH = "mappo"
 _HOT_BENCH = "cascade"
@@ -134,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, benches: Mapping[str, Bench] = 
     if given.json:
         print(json.dumps(report(given.name, figures), indent=2))
     else:
-        Console().print(table(given.name, figures))
+        console().print(table(given.name, figures))
     return 0
 
 

@@ -16,12 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import studies
 from experiments.learning.results import LayerResult, table
 from experiments.learning.settings import learning
 from experiments.learning.study import baselines, kept_result, prepare, seed_result
+from trainers.cli_options import console
 
 ALL = "all"
 PUBLISHED = Path(__file__).parent.parent / "results" / "learning"
@@ -58,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _show(results: Sequence[LayerResult]) -> None:
-    Console().print(*(table(found) for found in results))
+    console().print(*(table(found) for found in results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

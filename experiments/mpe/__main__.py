@@ -14,12 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import studies
 from experiments.mpe.results import PLOT_FILE, TaskResult, plot, read, table, verdicts
 from experiments.mpe.settings import ALL, SEEDS, TASKS, settings
 from experiments.mpe.study import kept_result, seed_result
+from trainers.cli_options import console
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "mpe"
 
@@ -70,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _show(results: Sequence[TaskResult]) -> None:
-    Console().print(table(results))
+    console().print(table(results))
     print(*verdicts(results), sep="\n")
 
 

@@ -41,7 +41,7 @@ from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by 
 from tests.trainers.upstreams import STRATEGIC_ENV
 from trainers.mappo.checkpoint import CheckpointMeta, load_checkpoint
 from trainers.mappo.constraints import Multiplier, Multipliers
-from trainers.mappo.costs import Costs, step_cost
+from trainers.mappo.costs import Costs, check_costs, step_cost
 from trainers.mappo.plan import plan_training
 from trainers.mappo.rollout import EpisodeStats
 from trainers.mappo.sampler import Sampler
@@ -295,6 +295,8 @@ def test_what_is_no_constraint_is_told() -> None:
     ):
         with pytest.raises(TrainingError, match=message):
             step_cost(config)
+        with pytest.raises(TrainingError, match=message):
+            check_costs((square(), config), make(1, 0))
     plan = plan_training(LAYOUT, settings())
     actors = build_update(plan, settings(), torch.device("cpu")).actors
     for config, message in (
@@ -305,6 +307,9 @@ def test_what_is_no_constraint_is_told() -> None:
     ):
         with pytest.raises(TrainingError, match=message):
             Sampler(make(ENVS, 0), plan, 0, constraints=(config,)).sample(actors, 1, True, (0.0,))
+    for cost, message in (("drawdown", "keeps no accounts"), ("unfilled", "no parent order")):
+        with pytest.raises(TrainingError, match=message):
+            check_costs((square(cost=cost),), make(1, 0))
 
 
 def test_a_checkpoint_of_before_there_were_constraints_goes_on(tmp_path: Path) -> None:

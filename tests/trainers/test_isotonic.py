@@ -18,7 +18,9 @@ from market.kernels import kernel
 from market.splits import Fold, SplitRange
 from signals.expected_return import ReturnMap, read_return_map, return_map, return_of, score
 from trainers.isotonic import (
+    LEAST_AT_AN_END,
     LEAST_SAMPLES,
+    ends_pooled,
     fit_on,
     fit_return_map,
     forward_returns,
@@ -63,13 +65,38 @@ def sample(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_the_map_is_the_fit_and_finds_the_truth() -> None:
     scores, returns = sample(40_000)
     made = fit_return_map(scores, returns, 6)
-    order = np.argsort(scores)
-    fitted = pool_adjacent_violators(returns[order], np.ones(len(order)))
-    assert made.of(scores[order]) == pytest.approx(fitted, abs=1e-15)
+    order, ends = np.argsort(scores), LEAST_AT_AN_END
+    low, inner, high = np.split(returns[order], [ends, -ends])
+    values = np.concatenate([[low.mean()], inner, [high.mean()]])
+    weights = np.concatenate([[ends], np.ones(len(inner)), [ends]])
+    fitted = pool_adjacent_violators(values, weights)
+    assert made.of(scores[order][ends - 1 : 1 - ends]) == pytest.approx(fitted, abs=1e-15)
     inside = np.linspace(-0.9, 0.9, 50)
     assert made.of(inside) == pytest.approx(1e-3 * np.tanh(2 * inside), abs=4e-4)
     assert made.sigma == pytest.approx(2e-3, rel=0.02)
     assert made.of([-5.0, 5.0]).tolist() == [made.returns[0], made.returns[-1]]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_extreme_return_at_an_end_is_no_expectation(sign: int) -> None:
+    scores, returns = np.linspace(-1, 1, 300), np.zeros(300)
+    returns[-1 if sign > 0 else 0] = sign
+    made = fit_return_map(scores, returns, 1)
+    assert made.of([float(sign)])[0] == pytest.approx(sign / LEAST_AT_AN_END, rel=0.05)
+    assert made.of([0.0])[0] == 0.0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60))
+def test_ends_hold_enough_and_others_stand_alone(seed: int, count: int, least: int) -> None:
+    counts = np.random.default_rng(seed).integers(1, 6, count)
+    groups = ends_pooled(counts, least)
+    held = np.bincount(groups, weights=counts)
+    assert set(np.diff(groups)) <= {0, 1} and groups[0] == 0
+    assert min(held[0], held[-1]) >= min(least, counts.sum())
+    if len(held) > 1:  # no more than enough
+        assert held[0] - counts[groups == 0][-1] < least
+        assert held[-1] - counts[groups == groups[-1]][0] < least
+        assert np.bincount(groups)[1:-1].tolist() == [1] * (len(held) - 2)
 
 
 def test_equal_scores_are_one() -> None:

@@ -141,6 +141,24 @@ def test_a_resume_keeps_the_settings_that_the_run_was_begun_with(tmp_path: Path)
         )
 
 
+def test_a_finished_run_is_left_alone_unless_more_is_asked_of_it(tmp_path: Path) -> None:
+    begun, folder = load_run(
+        "execution", [], [], [f"output={tmp_path}"], seed=None, output=None, resume=False
+    )
+    checkpointed(folder, begun.mappo)
+    folder.begin(begun, "run of before")
+    folder.finish()
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    for given in ([], [f"mappo.epochs={begun.mappo.epochs}"]):
+        with pytest.raises(TrainingError, match=r"is finished.*mappo.stop.env_steps=N"):
+            load_run("execution", [], [], given, None, output=str(folder.path), resume=True)
+    after = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    assert after == before
+    more = ["mappo.stop.env_steps=900_000_000"]
+    again, found = load_run("execution", [], [], more, None, output=str(folder.path), resume=True)
+    assert found.path == folder.path and again.mappo.stop.env_steps == 900_000_000
+
+
 def test_the_latest_run_of_any_market_is_resumed(tmp_path: Path) -> None:
     for market in ("zebra", "ant"):
         text = {"output": str(tmp_path), "env": {"market": {"name": market}}}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli_options import TRAINING, AsJson, need
+from trainers.cli_options import TRAINING, AsJson, console, need
 
 MAX_SEED = 1 << 24
 
@@ -46,7 +46,6 @@ def add_evaluate(app: typer.Typer) -> None:
     ) -> None:
         """Backtest a policy on a split that it never saw and say whether it is any good."""
         need("train", (*TRAINING, "arch"))
-        from rich.console import Console
 
         from trainers.evaluation.commands import EvaluateRequest, run_evaluate
 
@@ -62,4 +61,4 @@ def add_evaluate(app: typer.Typer) -> None:
             output=output,
             models=models,
         )
-        run_evaluate(request, Console(), as_json)
+        run_evaluate(request, console(), as_json)

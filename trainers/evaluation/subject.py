@@ -129,9 +129,15 @@ def check_unseen(subject: Subject, split: Split) -> str:
 
     Raises:
         ArtefactError: the policy was trained on dates that it holds, or does not say on which.
+        ConfigError: the market is generated without splits, of which one was asked for.
     """
     mine = dates_of(subject.env, split)
     if mine is None:
+        if split != "test":
+            raise ConfigError(
+                f"--split {split}: {subject.folder} was trained on generated paths, which have no "
+                "splits; expected --split test: paths that no training draws"
+            )
         return (
             "Episodes are generated from seeds that training never draws: its own come from a "
             "stream apart."

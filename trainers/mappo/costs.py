@@ -56,14 +56,7 @@ def unfilled() -> Cost:
     """Share of the parent order that is left to the forced crossing, in the step that ends it."""
 
     def after(env: Any, actions: Actions) -> Floats:
-        names = tuple(getattr(env, "metric_names", ()))
-        if _FILLED not in names:
-            raise TrainingError(
-                f"mappo.constraints: {type(env).__name__} works no parent order, whose unfilled "
-                "share could be limited: expected the execution layer's environment, or a cost "
-                "of your own (package.module:function)"
-            )
-        left = 1.0 - env.episode_metrics[:, names.index(_FILLED)]
+        left = 1.0 - env.episode_metrics[:, _filled_metric(env)]
         return np.where(env.terminations | env.truncations, left, 0.0)
 
     return afterwards(after)
@@ -102,6 +95,18 @@ def step_cost(config: ConstraintConfig) -> Cost:
         raise TrainingError(f"{where}: expected {', '.join(BUILT_IN)} or package.module:function")
     function = function_at(config.cost, where, "takes (env, actions) and returns a cost each [N]")
     return afterwards(function, **config.options)
+
+
+def check_costs(constraints: Sequence[ConstraintConfig], env: Any) -> None:
+    """Refuse constraints that a training of `env` could not measure, before it begins.
+
+    Raises:
+        TrainingError: a cost that is none, or not one of this environment.
+    """
+    for constraint in constraints:
+        step_cost(constraint)
+        if constraint.cost in _MEASURED:
+            _MEASURED[constraint.cost](env)
 
 
 class Costs:
@@ -159,3 +164,21 @@ def _accounts(env: Any) -> Any:
             "a cost of your own (package.module:function)"
         )
     return accounts
+
+
+def _filled_metric(env: Any) -> int:
+    """Where the execution layer tells which share was filled before the forced crossing."""
+    names = tuple(getattr(env, "metric_names", ()))
+    if _FILLED not in names:
+        raise TrainingError(
+            f"mappo.constraints: {type(env).__name__} works no parent order, whose unfilled share "
+            "could be limited: expected the execution layer's environment, or a cost of your own "
+            "(package.module:function)"
+        )
+    return names.index(_FILLED)
+
+
+# What a cost reads of an environment.
+_MEASURED: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"drawdown": _accounts, "var": _accounts, "unfilled": _filled_metric}
+)

@@ -123,6 +123,7 @@ def run_sweep(request: SweepRequest, console: Console) -> SweepFolder:
 def _settings(request: SweepRequest) -> tuple[SweepFolder, LayerTraining, SweepConfig]:
     told = (request.presets, request.files, request.overrides, request.seed)
     if not request.resume:
+        _refuse_budget(request.overrides)
         config = load_train_config(request.layer, *told)
         sweep = load_sweep_config(
             request.layer, request.space, request.sweep_overrides, request.trials, None
@@ -139,6 +140,16 @@ def _settings(request: SweepRequest) -> tuple[SweepFolder, LayerTraining, SweepC
     config = load_train_config(request.layer, [], [], [], None, folder.base)
     more = [] if request.trials is None else [f"trials={request.trials}"]
     return folder, config, load_config(SweepConfig, folder.sweep, overrides=more)
+
+
+def _refuse_budget(overrides: Sequence[str]) -> None:
+    """Say where a trial's budget is set, rather than leave one that was given out of account."""
+    told = [each for each in overrides if each.startswith("mappo.stop")]
+    if told:
+        raise ConfigError(
+            f"--set {told[0]}: trials are trained to the sweep's own budget, whatever the "
+            "training's is; expected --sweep env_steps=N"
+        )
 
 
 def _check(config: LayerTraining, sweep: SweepConfig, console: Console) -> None:

@@ -24,7 +24,7 @@ from configs.sweep import GoalConfig, SweepConfig
 from trainers.report import replace, save_figure
 from trainers.sweeps.rungs import as_losses, best_first, pareto
 from trainers.sweeps.space import overrides_of, with_params
-from trainers.sweeps.study import REASON, cut_short, masked
+from trainers.sweeps.study import ORIGIN, PLANNED, REASON, cut_short, masked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,18 +98,34 @@ def chosen_from(study: Study, storage: str) -> ChosenFrom:
     return ChosenFrom(study=study.study_name, storage=masked(storage), trials=begun)
 
 
+def begun_as(studies: Sequence[Study], rung: int, trial: FrozenTrial) -> int:
+    """The number that a trial of a rung had in the study of the smallest budget.
+
+    Every rung's study counts its own trials: who went on to larger budgets keeps this number.
+    """
+    number: int = trial.number
+    for study in studies[rung:0:-1]:
+        by_number = {each.number: each for each in study.get_trials(deepcopy=False)}
+        first = by_number[number].user_attrs.get(ORIGIN, number)  # of one that was put back
+        number = by_number[first].user_attrs[PLANNED]
+    return number
+
+
 def write_best(
-    sweep: SweepConfig, base: Path, trial: FrozenTrial, path: Path, chosen: ChosenFrom
+    sweep: SweepConfig, base: Path, trial: FrozenTrial, number: int, path: Path, chosen: ChosenFrom
 ) -> Path:
     """The configuration of a trial as YAML that `grandmodel train LAYER --config` takes.
 
     Its budget is the layer's own, not the trial's. It says what it was chosen from.
+
+    Args:
+        number: of the trial, see `begun_as`.
     """
     config = with_params(sweep.layer, base, overrides_of(trial.params))
     config = config.model_copy(update={"chosen_from": chosen})
     told = ", ".join(f"{name} {value:g}" for name, value in _scores(sweep, trial).items())
     head = (
-        f"# Trial {trial.number} of a sweep over {', '.join(sorted(sweep.space))}:\n"
+        f"# Trial {number} of a sweep over {', '.join(sorted(sweep.space))}:\n"
         f"# {told} on the validation split, trained for {sweep.env_steps:,} steps.\n"
     )
     replace(path, (head + dump_yaml(config)).encode())
@@ -118,19 +134,19 @@ def write_best(
 
 def as_dict(sweep: SweepConfig, studies: Sequence[Study]) -> dict[str, Any]:
     """All trials and what they come to, as JSON holds it."""
-    last = studies[-1]
+    last, top = studies[-1], len(studies) - 1
     shown = front(last) if len(sweep.goals) > 1 else best_trials(last)[:1]
     return {
         "layer": sweep.layer,
         "goals": [goal.model_dump() for goal in sweep.goals],
         "budgets": list(sweep.budgets),
         "counts": [counts(study) for study in studies],
-        "best": [trial.number for trial in shown],
+        "best": [begun_as(studies, top, trial) for trial in shown],
         "importance": {
             goal.name: importances(studies[0], k, sweep.seed) for k, goal in enumerate(sweep.goals)
         },
         "trials": [
-            {"rung": rung, **_plain(sweep, trial)}
+            {"trial": begun_as(studies, rung, trial), "rung": rung, **_plain(sweep, trial)}
             for rung, study in enumerate(studies)
             for trial in study.get_trials(deepcopy=False)
         ],
@@ -150,13 +166,16 @@ def write(
     written = [folder / RESULT_FILE]
     several = len(sweep.goals) > 1
     best = front(studies[-1]) if several else best_trials(studies[-1])[:1]
+    top = len(studies) - 1
     for place, trial in enumerate(best):
-        name = f"front/{place:02d}-trial-{trial.number:04d}.yaml" if several else BEST_FILE
-        written.append(write_best(sweep, base, trial, folder / name, chosen))
+        number = begun_as(studies, top, trial)
+        name = f"front/{place:02d}-trial-{number:04d}.yaml" if several else BEST_FILE
+        written.append(write_best(sweep, base, trial, number, folder / name, chosen))
     if several and best:
         # The one that a front has no best of: the least far from the best of every goal.
         middle = _middle(studies[-1], best)
-        written.append(write_best(sweep, base, middle, folder / BEST_FILE, chosen))
+        number = begun_as(studies, top, middle)
+        written.append(write_best(sweep, base, middle, number, folder / BEST_FILE, chosen))
     if any(told["importance"].values()):
         written.append(save_figure(_importance_plot(told["importance"]), folder / IMPORTANCE_PLOT))
     if several:
@@ -182,7 +201,8 @@ def tables(sweep: SweepConfig, studies: Sequence[Study]) -> list[Table]:
     best.add_column("parameters")
     for trial in shown:
         params = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in trial.params.items())
-        best.add_row(str(trial.number), *(f"{value:.4g}" for value in trial.values), params)
+        number = begun_as(studies, len(studies) - 1, trial)
+        best.add_row(str(number), *(f"{value:.4g}" for value in trial.values), params)
     out = [best]
     found = {g.name: importances(studies[0], k, sweep.seed) for k, g in enumerate(sweep.goals)}
     if any(found.values()):
@@ -321,7 +341,8 @@ def _front_plot(sweep: SweepConfig, studies: Sequence[Study]) -> Figure:
         label=f"front of {len(best)}",
     )
     for trial in best:
-        axes.annotate(str(trial.number), (trial.values[0], trial.values[1]))
+        number = begun_as(studies, len(studies) - 1, trial)
+        axes.annotate(str(number), (trial.values[0], trial.values[1]))
     axes.set_xlabel(f"{sweep.goals[0].name} ({sweep.goals[0].direction})")
     axes.set_ylabel(f"{sweep.goals[1].name} ({sweep.goals[1].direction})")
     axes.legend()

@@ -18,7 +18,7 @@ from cascade.artefact import MANIFEST_FILE, read_manifest
 from configs.errors import ArtefactError, ConfigError, DataError
 from configs.loading import load_config
 from configs.strategic import StrategicConfig
-from configs.train import StrategicTraining
+from configs.train import StrategicTraining, load_train_config
 from envs.strategic import BatchedStrategic
 from signals.noise import derive_seeds
 from signals.strategic import BUY
@@ -121,6 +121,11 @@ def test_the_split_that_was_trained_on_is_refused(artefact: Path, tmp_path: Path
         check_unseen(subject, "train")
     with pytest.raises(ConfigError, match="--split tset"):
         checked_split("tset")
+    generated = replace(subject, settings=load_train_config("execution", [], [], [], None))
+    assert "seeds that training never draws" in check_unseen(generated, "test")
+    for split in ("train", "validation"):
+        with pytest.raises(ConfigError, match="no splits; expected --split test"):
+            check_unseen(generated, split)
 
 
 def test_a_policy_trained_on_the_test_dates_is_refused(artefact: Path, tmp_path: Path) -> None:

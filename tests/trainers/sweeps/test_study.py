@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from configs.errors import ConfigError, TrainingError
 from tests.trainers.sweeps.studies import RATE, SETTINGS, bowl, sweep_config, worker
 from trainers.sweeps import report as reports
+from trainers.sweeps.report import as_dict, begun_as
 from trainers.sweeps.study import cut_short, masked, open_storage
 from trainers.sweeps.work import Task, Worker
 
@@ -240,6 +241,12 @@ def test_budgets_grow_and_the_front_goes_on(memory: InMemoryStorage) -> None:
     assert steps == [(0, 100)] * 9 + [(1, 300)] * 3 + [(2, 900)]
     first = {t.number: t.params for t in found.studies[0].trials}
     assert all(t.params == first[t.user_attrs["planned"]] for t in found.studies[1].trials)
+    for rung, study in enumerate(found.studies):
+        for trial in study.trials:
+            assert first[begun_as(found.studies, rung, trial)] == trial.params
+    told = as_dict(sweep, found.studies)
+    (last,) = [row for row in told["trials"] if row["rung"] == 2]
+    assert told["best"] == [last["trial"]] and first[last["trial"]] == last["params"]
     good = [p for p in first.values() if p[RATE] <= 1e-2]
     assert len(good) >= 3
     assert all(t.params[RATE] <= 1e-2 for t in found.studies[1].trials)

@@ -131,6 +131,7 @@ def _check_tracked(root: Path, trials: int) -> None:
         (["execution", "--sweep", "score.split=test"], "score.split=test in --sweep"),
         (["execution", "--sweep", "space.mappo.gama.low=1"], "mappo"),
         (["exekution"], "did you mean 'execution'"),
+        (["execution", "--set", "mappo.stop.env_steps=9"], "expected --sweep env_steps=N"),
         (["execution", "--space", "nowhere.yaml"], "nowhere.yaml"),
         (["execution", "--storage", "nonsense", "--resume"], "no unfinished sweep"),
         (["execution", "--resume", "--output", "nowhere"], "nowhere holds no sweep"),
