@@ -132,6 +132,8 @@ def _train_layer(
     tags: Mapping[str, str],
     within: str | None,
 ) -> EvaluationReport:
+    if resume:
+        _say(console, f"resuming:  {folder.path}")
     with session_of(config, env, folder, console, tags, within) as session:
         result = _train(session, resume)
         if result.interrupted:

@@ -96,6 +96,8 @@ def run_sweep(request: SweepRequest, console: Console) -> SweepFolder:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the running trials put back.
     """
     folder, config, sweep = _settings(request)
+    if request.resume:
+        _say(console, f"resuming:  {folder.path}")
     _check(config, sweep, console)
     folder.begin(config, sweep)
     name = request.name or folder.path.name

@@ -34,6 +34,7 @@ RESULT_FILE = "sweep.json"
 IMPORTANCE_PLOT = "importance.png"
 HISTORY_PLOT = "history.png"
 FRONT_PLOT = "front.png"
+_TRIALS_A_PARAMETER = 10  # below which a forest's shares are mostly those of chance
 _SHOWN = 8  # trials of the front, or best ones, in the table
 _LEAST_FOR_IMPORTANCE = 4
 
@@ -206,14 +207,20 @@ def tables(sweep: SweepConfig, studies: Sequence[Study]) -> list[Table]:
     out = [best]
     found = {g.name: importances(studies[0], k, sweep.seed) for k, g in enumerate(sweep.goals)}
     if any(found.values()):
-        out.append(_importance_table(sweep.goals, found))
+        scored = len(studies[0].get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        out.append(_importance_table(sweep.goals, found, scored))
     return out
 
 
 def _importance_table(
-    goals: Sequence[GoalConfig], found: Mapping[str, Mapping[str, float]]
+    goals: Sequence[GoalConfig], found: Mapping[str, Mapping[str, float]], scored: int
 ) -> Table:
+    """The parameters' shares by goal, and of how many trials they are."""
     table = _table("share of the scores' variance that a parameter explains (functional ANOVA)")
+    searched = len({name for shares in found.values() for name in shares})
+    few = "; too few to tell them apart" if scored < _TRIALS_A_PARAMETER * searched else ""
+    table.caption = f"scored trials: {scored}, parameters: {searched}{few}"
+    table.caption_justify = "left"
     table.add_column("parameter", no_wrap=True)
     for goal in goals:
         table.add_column(goal.name, justify="right")

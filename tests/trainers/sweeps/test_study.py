@@ -55,6 +55,17 @@ def test_a_study_makes_the_trials_asked_for_and_finds_the_bowl(memory: InMemoryS
     assert best.value == min(study.trials, key=lambda t: t.value).value
 
 
+@pytest.mark.parametrize(("trials", "few"), [(9, True), (10, False)])
+def test_importance_says_of_how_few_trials_it_is(
+    memory: InMemoryStorage, trials: int, few: bool
+) -> None:
+    sweep = sweep_config(trials=trials)
+    study = run(worker(memory, sweep))
+    caption = str(reports.tables(sweep, [study])[-1].caption)
+    assert caption.startswith(f"scored trials: {trials}, parameters: 1")
+    assert ("too few to tell them apart" in caption) == few
+
+
 def test_the_same_seed_suggests_the_same_and_another_does_not() -> None:
     drawn = []
     for seed in (0, 0, 1):
