@@ -13,7 +13,6 @@ from configs.team import TeamConfig
 from signals.team import GroupLayout, TeamLayout
 from trainers import report as reports
 from trainers.mappo.config import VECTOR, MAPPOConfig, vector_options
-from trainers.mappo.costs import check_costs
 from trainers.mappo.machine import described, detect
 from trainers.mappo.plan import TeamPlan
 from trainers.mappo.sampler import Actors, make_environment
@@ -87,9 +86,6 @@ def train_team(
 def _settings(config: TeamConfig) -> MAPPOConfig:
     settings = MAPPOConfig().mappo(config.mappo).parallel_env(config.env, **config.kwargs)
     settings.validate()
-    if config.mappo.constraints:
-        options = vector_options(config.env, config.kwargs, config.mappo)
-        check_costs(config.mappo.constraints, make_environment(VECTOR, 1, config.seed, options))
     return settings
 
 

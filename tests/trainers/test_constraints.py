@@ -40,6 +40,7 @@ from tests.trainers.rays import local_ray
 from tests.trainers.updates import one_thread  # noqa: F401  a fixture, used by its name
 from tests.trainers.upstreams import STRATEGIC_ENV
 from trainers.mappo.checkpoint import CheckpointMeta, load_checkpoint
+from trainers.mappo.config import MAPPOConfig
 from trainers.mappo.constraints import Multiplier, Multipliers
 from trainers.mappo.costs import Costs, check_costs, step_cost
 from trainers.mappo.plan import plan_training
@@ -50,6 +51,7 @@ from trainers.recording import iteration_figures
 from trainers.train import IterationReport, train
 
 SQUARED = "tests.trainers.dial_env:squared"
+DIAL = "tests.trainers.dial_env:make"
 ENVS, LENGTH = 32, 8
 NAME = "mappo.constraint.square"
 
@@ -310,6 +312,8 @@ def test_what_is_no_constraint_is_told() -> None:
     for cost, message in (("drawdown", "keeps no accounts"), ("unfilled", "no parent order")):
         with pytest.raises(TrainingError, match=message):
             check_costs((square(cost=cost),), make(1, 0))
+        with pytest.raises(TrainingError, match=message):  # before there is a runner
+            MAPPOConfig().mappo(settings(square(cost=cost))).batched_env(DIAL)
 
 
 def test_a_checkpoint_of_before_there_were_constraints_goes_on(tmp_path: Path) -> None:
@@ -334,7 +338,7 @@ def test_multipliers_are_logged_and_resumed_to_the_bit(tmp_path: Path) -> None:
         reports: list[IterationReport] = []
         stop = StopConfig(iterations=iterations)
         told = settings(square(integral=0.2, proportional=0.3, initial=0.1), stop=stop)
-        train(told, "tests.trainers.dial_env:make", {}, output, resume, reports.append)
+        train(told, DIAL, {}, output, resume, reports.append)
         return reports
 
     whole = run(tmp_path / "whole", 4)

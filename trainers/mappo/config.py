@@ -22,6 +22,7 @@ from configs.loading import load_config
 from configs.mappo import MappoConfig
 from signals.layout import LayerLayout
 from signals.team import TeamLayout
+from trainers.mappo.costs import check_costs
 from trainers.mappo.curriculum import stage_kwargs
 from trainers.mappo.machine import detect, sized
 from trainers.mappo.modules import ActorModule, CentralCriticModule
@@ -102,7 +103,8 @@ class MAPPOConfig(PPOConfig):
 
         Raises:
             TrainingError: `kwargs`, alone or as a stage of the curriculum lays them out, name
-                another split of the data than the one for training.
+                another split of the data than the one for training; or a constraint's cost is
+                none of this environment.
         """
         for stage in self._stages(kwargs or {}):
             refuse_unseen_split(stage, make)
@@ -110,8 +112,11 @@ class MAPPOConfig(PPOConfig):
         probe = make_environment(make, 1, self.settings.seed, kwargs or {})
         layout = probe.layout
         self.resume_problem = getattr(probe, "resume_problem", "")
-        if hasattr(probe, "close"):
-            probe.close()
+        try:
+            check_costs(self.settings.constraints, probe)
+        finally:
+            if hasattr(probe, "close"):
+                probe.close()
         return self._arrange(layout, make, kwargs or {})
 
     def _arrange(

@@ -34,7 +34,7 @@ RESULT_FILE = "sweep.json"
 IMPORTANCE_PLOT = "importance.png"
 HISTORY_PLOT = "history.png"
 FRONT_PLOT = "front.png"
-_TRIALS_A_PARAMETER = 10  # below which a forest's shares are mostly those of chance
+_TRIALS_A_PARAMETER = 10  # a rule of thumb: with fewer, importance comes with a warning
 _SHOWN = 8  # trials of the front, or best ones, in the table
 _LEAST_FOR_IMPORTANCE = 4
 
@@ -99,13 +99,16 @@ def chosen_from(study: Study, storage: str) -> ChosenFrom:
     return ChosenFrom(study=study.study_name, storage=masked(storage), trials=begun)
 
 
-def begun_as(studies: Sequence[Study], rung: int, trial: FrozenTrial) -> int:
-    """The number that a trial of a rung had in the study of the smallest budget.
+def begun_as(studies: Sequence[Study], trial: FrozenTrial) -> int:
+    """The number that a trial had in the study of the smallest budget.
 
     Every rung's study counts its own trials: who went on to larger budgets keeps this number.
+
+    Args:
+        studies: of the rungs up to the trial's own.
     """
     number: int = trial.number
-    for study in studies[rung:0:-1]:
+    for study in studies[:0:-1]:
         by_number = {each.number: each for each in study.get_trials(deepcopy=False)}
         first = by_number[number].user_attrs.get(ORIGIN, number)  # of one that was put back
         number = by_number[first].user_attrs[PLANNED]
@@ -135,19 +138,19 @@ def write_best(
 
 def as_dict(sweep: SweepConfig, studies: Sequence[Study]) -> dict[str, Any]:
     """All trials and what they come to, as JSON holds it."""
-    last, top = studies[-1], len(studies) - 1
+    last = studies[-1]
     shown = front(last) if len(sweep.goals) > 1 else best_trials(last)[:1]
     return {
         "layer": sweep.layer,
         "goals": [goal.model_dump() for goal in sweep.goals],
         "budgets": list(sweep.budgets),
         "counts": [counts(study) for study in studies],
-        "best": [begun_as(studies, top, trial) for trial in shown],
+        "best": [begun_as(studies, trial) for trial in shown],
         "importance": {
             goal.name: importances(studies[0], k, sweep.seed) for k, goal in enumerate(sweep.goals)
         },
         "trials": [
-            {"trial": begun_as(studies, rung, trial), "rung": rung, **_plain(sweep, trial)}
+            {"trial": begun_as(studies[: rung + 1], trial), "rung": rung, **_plain(sweep, trial)}
             for rung, study in enumerate(studies)
             for trial in study.get_trials(deepcopy=False)
         ],
@@ -167,15 +170,14 @@ def write(
     written = [folder / RESULT_FILE]
     several = len(sweep.goals) > 1
     best = front(studies[-1]) if several else best_trials(studies[-1])[:1]
-    top = len(studies) - 1
     for place, trial in enumerate(best):
-        number = begun_as(studies, top, trial)
+        number = begun_as(studies, trial)
         name = f"front/{place:02d}-trial-{number:04d}.yaml" if several else BEST_FILE
         written.append(write_best(sweep, base, trial, number, folder / name, chosen))
     if several and best:
         # The one that a front has no best of: the least far from the best of every goal.
         middle = _middle(studies[-1], best)
-        number = begun_as(studies, top, middle)
+        number = begun_as(studies, middle)
         written.append(write_best(sweep, base, middle, number, folder / BEST_FILE, chosen))
     if any(told["importance"].values()):
         written.append(save_figure(_importance_plot(told["importance"]), folder / IMPORTANCE_PLOT))
@@ -202,8 +204,8 @@ def tables(sweep: SweepConfig, studies: Sequence[Study]) -> list[Table]:
     best.add_column("parameters")
     for trial in shown:
         params = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in trial.params.items())
-        number = begun_as(studies, len(studies) - 1, trial)
-        best.add_row(str(number), *(f"{value:.4g}" for value in trial.values), params)
+        number = str(begun_as(studies, trial))
+        best.add_row(number, *(f"{value:.4g}" for value in trial.values), params)
     out = [best]
     found = {g.name: importances(studies[0], k, sweep.seed) for k, g in enumerate(sweep.goals)}
     if any(found.values()):
@@ -348,8 +350,7 @@ def _front_plot(sweep: SweepConfig, studies: Sequence[Study]) -> Figure:
         label=f"front of {len(best)}",
     )
     for trial in best:
-        number = begun_as(studies, len(studies) - 1, trial)
-        axes.annotate(str(number), (trial.values[0], trial.values[1]))
+        axes.annotate(str(begun_as(studies, trial)), (trial.values[0], trial.values[1]))
     axes.set_xlabel(f"{sweep.goals[0].name} ({sweep.goals[0].direction})")
     axes.set_ylabel(f"{sweep.goals[1].name} ({sweep.goals[1].direction})")
     axes.legend()

@@ -254,7 +254,7 @@ def test_budgets_grow_and_the_front_goes_on(memory: InMemoryStorage) -> None:
     assert all(t.params == first[t.user_attrs["planned"]] for t in found.studies[1].trials)
     for rung, study in enumerate(found.studies):
         for trial in study.trials:
-            assert first[begun_as(found.studies, rung, trial)] == trial.params
+            assert first[begun_as(found.studies[: rung + 1], trial)] == trial.params
     told = as_dict(sweep, found.studies)
     (last,) = [row for row in told["trials"] if row["rung"] == 2]
     assert told["best"] == [last["trial"]] and first[last["trial"]] == last["params"]
