@@ -28,6 +28,7 @@ from trainers.explanation import explanation, write_explanation
 from trainers.export import export_policy
 from trainers.layers import LAYERS, Layer, LayerEnv
 from trainers.mappo.costs import check_costs
+from trainers.mappo.plan import plan_training
 from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
@@ -156,11 +157,13 @@ def session_of(
     made, memory = commit(), PeakMemory()
     began = time.perf_counter()
     _say(console, "preparing: a first run of a version compiles its kernels, which takes a minute")
-    for layer, artefact in sources(env).items():
-        _say(console, f"{layer} layer: {artefact}, which first decides on all bars of this run")
+    for above, artefact in sources(env).items():
+        _say(console, f"{above} layer: {artefact}, which first decides on all bars of this run")
     # What the data or the kernels have against this run is heard before anything is written.
-    probe = LAYERS[config.layer].probe(config.model_copy(update={"env": env}))
+    layer = LAYERS[config.layer]
+    probe = layer.probe(config.model_copy(update={"env": env}))
     check_costs(config.mappo.constraints, probe)
+    folder.check_resumable(config.mappo, layer.make, plan_training(layer.layout, config.mappo))
     session = Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(

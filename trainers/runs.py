@@ -9,9 +9,12 @@ from pathlib import Path
 
 from configs.errors import TrainingError
 from configs.loading import dump_yaml, load_config
+from configs.mappo import MappoConfig
 from configs.team import TeamConfig, load_team_config
 from configs.train import LayerTraining, load_train_config, load_training
+from market.kernels import kernel_digest
 from trainers.mappo.checkpoint import latest_checkpoint, load_meta
+from trainers.mappo.plan import TeamPlan
 from trainers.report import replace
 from trainers.work_folder import by_time, dated
 
@@ -47,16 +50,18 @@ class RunFolder:
         """The artefacts of layers above that it is trained under, by layer."""
         return self.path / UPSTREAM_FOLDER
 
-    def begin(self, config: RunConfig, tracking_run: str | None) -> None:
-        """Write down what the run is, before its first step or before it goes on.
+    def check_resumable(self, config: MappoConfig, make: str, plan: TeamPlan) -> None:
+        """Refuse what the run cannot go on with, while it is yet as it was left.
 
         Raises:
-            TrainingError: it goes on with settings that its checkpoint was not trained with.
-                They are not written down: the next resume would be refused for them.
+            TrainingError: see `trainers.mappo.checkpoint.CheckpointMeta.check_resumable`.
         """
         checkpoint = latest_checkpoint(self.path)
         if checkpoint is not None:
-            load_meta(checkpoint).check_settings(config.mappo, checkpoint)
+            load_meta(checkpoint).check_resumable(config, make, plan, kernel_digest(), checkpoint)
+
+    def begin(self, config: RunConfig, tracking_run: str | None) -> None:
+        """Write down what the run is, before its first step or before it goes on."""
         self.tracking_run = tracking_run
         self.finished = False
         replace(self.path / CONFIG_FILE, dump_yaml(config).encode())

@@ -65,6 +65,7 @@ def train_team(
     _say(console, described(settings.settings, plan, detect(settings.settings)))
     _say_plan(plan, console)
     _say_resume(settings.resume_problem, resume, console)
+    folder.check_resumable(config.mappo, VECTOR, plan)
     with tracked(config, folder, made, {"env": config.env}) as tracking:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin(config, tracking.run_id if tracking else None)

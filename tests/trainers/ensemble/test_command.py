@@ -36,7 +36,7 @@ from trainers.held_out import validation
 from trainers.layers import Layer
 from trainers.mappo.checkpoint import latest_checkpoint, load_checkpoint
 from trainers.mappo.plan import plan_training
-from trainers.runs import RunFolder, load_run
+from trainers.runs import RunFolder, read_run
 from trainers.tracking import connect
 
 TINY = (
@@ -245,9 +245,18 @@ def test_an_ensemble_is_a_run_like_any(
     assert run.data.metrics["ensemble/members"] == 3.0
     stored = {file.path for file in store.list_artifacts(run.info.run_id)}
     assert stored == {"artefact", "checkpoint", "config.yaml", "report"}
-    # It cannot be trained on.
-    config, folder = load_run("execution", [], [], [], None, str(place), True)
-    assert folder.finished and config.env == subject.settings.env
+    # It is finished, and no training goes on from it.
+    code, out, err = call(monkeypatch, capfd, "train", "execution", "--resume", "--output", place)
+    assert code == 2 and "both is finished: expected an unfinished run" in err
+    more = ("--set", f"mappo.stop.env_steps={2**30}")
+    code, out, err = call(
+        monkeypatch, capfd, "train", "execution", "--resume", "--output", place, *more
+    )
+    assert code == 2 and "was trained on 'ensemble'" in err
+    left = read_run(place)
+    assert left is not None and left.finished
+    assert find_subject(str(place), **told, cache=tmp_path / "after").settings == subject.settings
+    assert store.get_run(str(subject.tracked)).info.status == "FINISHED"
 
 
 @pytest.mark.slow
