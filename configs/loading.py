@@ -71,15 +71,11 @@ def shipped(kind: Kind, name: str) -> Path:
     """The file of a layer or preset that is installed with the package.
 
     Raises:
-        ConfigError: there is none of that name; lists those there are.
+        ConfigError: there is none of that name; names the nearest, or lists those there are.
     """
     names = shipped_names(kind)
     if name not in names:
-        singular = kind.removesuffix("s")
-        raise ConfigError(
-            f"unknown {singular} '{name}': {nearest(name, names)}"
-            f" (shipped {kind}: {', '.join(names) or 'none'})"
-        )
+        raise ConfigError(f"unknown {kind.removesuffix('s')} '{name}': {nearest(name, names)}")
     return _folder(kind) / f"{name}.yaml"
 
 

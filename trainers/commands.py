@@ -265,6 +265,7 @@ def conclude(session: Session, result: TrainResult) -> EvaluationReport:
         champion.unusable if champion else None,
         _other_environment(session, champion),
         layer.objective,
+        report.beats_baseline,
     )
     reports.write(report, folder.report)
     write_calibration(stated, folder.report)

@@ -63,6 +63,7 @@ def promotion(
     unusable: str | None = None,
     other_environment: str | None = None,
     objective: Objective = SHORTFALL,
+    beats_baseline: bool = True,
 ) -> Promotion:
     """The alias of a new version (DESIGN, decision 6).
 
@@ -75,9 +76,12 @@ def promotion(
         other_environment: the settings in which the champion was trained otherwise: off
             its own distribution it is not judged.
         objective: what was compared.
+        beats_baseline: the new version is shown to be better than its best baseline; where it
+            is not, a first champion says so.
     """
     if champion is None:
-        return Promotion(CHAMPION, "the first of its name")
+        unproven = "" if beats_baseline else ", not shown to beat its best baseline"
+        return Promotion(CHAMPION, f"the first of its name{unproven}")
     if unusable is not None:
         return Promotion(CHAMPION, f"champion v{champion} can no longer be run: {unusable}")
     if other_environment is not None:

@@ -291,5 +291,5 @@ def test_shipped_files_are_listed_when_a_name_is_wrong() -> None:
     assert shipped("presets", "sample-bars").is_file()
     with pytest.raises(ConfigError, match=r"unknown preset 'sample_bars': did you mean"):
         shipped("presets", "sample_bars")
-    with pytest.raises(ConfigError, match=r"shipped layers"):
+    with pytest.raises(ConfigError, match=r"known: execution, strategic, tactical"):
         shipped("layers", "../presets/sample-bars")

@@ -162,6 +162,9 @@ def test_versions_are_registered_under_their_alias(config: TrackingConfig, tmp_p
 
 def test_the_rule_of_promotion() -> None:
     assert promotion(None, None) == Promotion("champion", "the first of its name")
+    unproven = promotion(None, None, beats_baseline=False)
+    assert unproven.alias == "champion"
+    assert unproven.reason == "the first of its name, not shown to beat its best baseline"
     assert promotion("3", result(-0.3, -0.1)).alias == "champion"
     assert promotion("3", result(-0.3, 0.1)).alias == "challenger"
     assert promotion("3", result(0.1, 0.3)).alias == "challenger"

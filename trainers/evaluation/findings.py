@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import DataError
 from trainers.evaluation import metrics, significance
 from trainers.evaluation.bars import Bars, by_day, days_a_year, years_of
 from trainers.evaluation.contest import (
@@ -200,6 +201,7 @@ def of_returns(
     daily = len(days) >= LEAST_DAYS
     gains = {name: by_day(day, bar) if daily else bar for name, bar in returns.items()}
     year = days_a_year(days) * (1.0 if daily else len(day) / len(days))
+    _check_enough(gains, "day" if daily else "bar", f"{len(day):,} bars")
     best = _best(gains)
     by_bar = {name: bar * _BP for name, bar in returns.items()}
     groups = {"year": years_of(day), **(groupings or {})}
@@ -245,6 +247,7 @@ def of_orders(
     """
     report = orders.report
     gains = {name: -orders.by_path(name) for name in report.samples}
+    _check_enough(gains, unit, f"{report.parents:,} parent orders")
     best = _best(gains)
     years = {"year": years_of(orders.day)} if unit == "day" else {}
     groupings = {**years, **orders.regimes}
@@ -282,6 +285,16 @@ def of_orders(
         confidence=confidence,
         notes=notes,
     )
+
+
+def _check_enough(gains: Mapping[str, Floats], unit: str, played: str) -> None:
+    """Refuse what intervals cannot be drawn of, in the units that were asked for."""
+    count = len(gains[POLICY])
+    if count < LEAST_PERIODS:
+        raise DataError(
+            f"{played} were played, of {count} {unit}s: expected {LEAST_PERIODS} {unit}s or more, "
+            "which intervals are drawn of; give more with --episodes, or leave it out for all"
+        )
 
 
 def _best(gains: Mapping[str, Floats]) -> str:

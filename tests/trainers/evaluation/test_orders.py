@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 import pytest
 
+from configs.errors import DataError
 from configs.evaluation import EvaluationConfig
 from envs.execution import BatchedExecution
 from market import decode
@@ -126,6 +127,13 @@ def test_calibration_is_binned_by_what_was_said() -> None:
         assert error < 0.02
     assert plots.calibration(said[:20], said[:20]) == []
     assert plots.calibration(np.full(1_000, 0.5), said) == []
+
+
+def test_too_few_paths_are_told_as_paths(orders: Orders) -> None:
+    few = replace(orders, cluster=np.arange(PARENTS) % 15)
+    told = {"trials": 1, "confidence": 0.95, "seed": 0, "notes": ()}
+    with pytest.raises(DataError, match=r"96 parent orders .* of 15 paths: expected 16 paths or"):
+        of_orders(few, "execution", **told)
 
 
 def test_orders_inside_bars_are_grouped_by_year(orders: Orders) -> None:
