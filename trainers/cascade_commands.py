@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
@@ -21,7 +21,6 @@ from trainers.tracking import PARENT_TAG, Run
 def train_cascade(
     configs: Mapping[str, LayerTraining],
     folder: CascadeFolder,
-    overrides: Sequence[str],
     *,
     console: Console,
 ) -> dict[str, RunFolder]:
@@ -29,29 +28,29 @@ def train_cascade(
 
     Args:
         configs, folder: see `trainers.cascade_run.load_cascade_run`.
-        overrides: laid over the settings of a layer that is resumed.
         console: where tables and closing lines go.
 
     Returns:
         the layers' runs.
 
     Raises:
-        GrandmodelError: whatever stops a layer's run, in one message; those before it stand.
+        GrandmodelError: a layer that was begun cannot go on with these settings, and nothing is
+            written; or whatever stops a layer's run, in one message, and those before it stand.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the layer's run checkpointed.
     """
-    runs: dict[str, RunFolder] = {}
+    found = {layer: layer_run(configs[layer], folder) for layer in ORDER}
+    runs = {layer: run for layer, (run, _) in found.items()}
     with _parent(configs, folder) as parent:
         folder.begin(configs, parent.run_id if parent else None)
         tags = {} if parent is None else {PARENT_TAG: parent.run_id}
         for number, layer in enumerate(ORDER, 1):
-            config, run, begun = layer_run(configs[layer], folder, overrides)
-            runs[layer] = run
+            run, begun = found[layer]
             if run.finished:
                 _say(console, f"{number} of {len(ORDER)}, {layer}: trained before ({run.path})")
                 continue
             _say(console, f"{number} of {len(ORDER)}, {layer}:")
             again = f"grandmodel train cascade --resume --output {folder.path}"
-            train_layer(config, run, resume=begun, console=console, tags=tags, within=again)
+            train_layer(configs[layer], run, resume=begun, console=console, tags=tags, within=again)
             if parent is not None:
                 _track(parent, layer, run)
         folder.finish()

@@ -6,11 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.errors import TrainingError
 from configs.loading import dump_yaml
-from configs.train import LayerTraining
-from configs.train_cascade import ORDER, load_cascade, overrides_of
+from configs.train import LayerTraining, load_training
+from configs.train_cascade import ORDER, load_cascade
+from trainers.differences import differences
+from trainers.layers import LAYERS
 from trainers.report import replace
-from trainers.runs import ARTEFACT_FOLDER, RunFolder, load_run, new_run, read_run, resumable
+from trainers.runs import (
+    ARTEFACT_FOLDER,
+    CONFIG_FILE,
+    RunFolder,
+    check_environment,
+    new_run,
+    read_run,
+    resumable,
+)
+from trainers.tracking import flatten
 from trainers.work_folder import WorkFolder
 
 
@@ -61,22 +73,29 @@ def load_cascade_run(
     return _under_each_other(configs, folder), folder
 
 
-def layer_run(
-    config: LayerTraining, folder: CascadeFolder, overrides: Sequence[str]
-) -> tuple[LayerTraining, RunFolder, bool]:
-    """The run of one layer: (its settings, its folder, whether there is a checkpoint).
+def layer_run(config: LayerTraining, folder: CascadeFolder) -> tuple[RunFolder, bool]:
+    """The run of one layer: (its folder, whether it was begun before).
 
     Raises:
-        TrainingError: it was begun in another environment than `overrides` give.
+        TrainingError: it was begun with other settings than `config`, which it cannot go on with.
     """
-    path = folder.run(config.layer)
-    if (found := read_run(path)) is not None and found.finished:
-        return config, found, True
-    if found is None or not resumable(path):
-        return config, new_run(config, str(path)), False
-    given = overrides_of(config.layer, overrides)
-    begun, run = load_run(config.layer, [], [], given, None, str(path), resume=True)
-    return begun, run, True
+    path, layer = folder.run(config.layer), LAYERS[config.layer]
+    found = read_run(path)
+    if found is None or not (found.finished or resumable(path)):
+        return new_run(config, str(path)), False
+    begun = load_training(config.layer, path / CONFIG_FILE)
+    if found.finished:
+        now, then = (flatten(each.model_dump(mode="json")) for each in (config, begun))
+        if (changed := differences(now, then, "was")) is not None:
+            raise TrainingError(
+                f"the {config.layer} layer is trained ({path}), with other settings than these: "
+                f"{changed}; expected none of a finished layer to change: set those of the others "
+                "by LAYER.KEY, or begin a new training of all layers"
+            )
+    else:
+        check_environment(config, begun, found)
+        found.check_resumable(config.mappo, layer.make, layer.plan(config.mappo))
+    return found, True
 
 
 def _under_each_other(

@@ -14,11 +14,11 @@ from cascade.registry import CHAMPION, mirror
 from configs.errors import ArtefactError, TrackingError
 from configs.train import Environment
 from signals.layout import LayerLayout
+from trainers.differences import as_judged, differences
 from trainers.tracking import Promotion, Run, flatten
 
 LOCAL = "local"  # the version of a champion that is found in the mirror
 _SHOWN = 12  # hex digits of a network
-_NAMED = 3  # differing settings that are named; more are counted
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def other_environment(
 ) -> str | None:
     """The settings of `env` in which the champion was trained otherwise; None where in none.
 
-    Artefacts of layers above are the same where their networks are (`upstream`, SHA-256 by
-    layer), wherever they lie.
+    What training alone knows, such as its reward, does not count. Artefacts of layers above are
+    the same where their networks are (`upstream`, SHA-256 by layer), wherever they lie.
     """
     if champion is None or champion.manifest is None:
         return None
@@ -71,14 +71,7 @@ def other_environment(
     now = flatten(env.model_dump(mode="json"))
     for told, loaded in ((then, champion.manifest.upstream), (now, upstream or {})):
         told.update({f"upstream.{layer}": digest[:_SHOWN] for layer, digest in loaded.items()})
-    keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
-    if not keys:
-        return None
-    named = ", ".join(
-        f"env.{key}={now.get(key, 'absent')} (its {then.get(key, 'absent')})"
-        for key in keys[:_NAMED]
-    )
-    return named + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+    return differences(as_judged(now), as_judged(then), "its", "env.")
 
 
 def _environment(config: dict[str, JsonValue], kind: type[Environment]) -> dict[str, str]:

@@ -158,7 +158,7 @@ def train_all(
     settings, folder = load_cascade_run(preset, config, override, seed, output, resume)
     from trainers.cascade_commands import train_cascade
 
-    train_cascade(settings, folder, override, console=console())
+    train_cascade(settings, folder, console=console())
 
 
 @train_app.command(_ENVIRONMENT)

@@ -28,7 +28,6 @@ from trainers.explanation import explanation, write_explanation
 from trainers.export import export_policy
 from trainers.layers import LAYERS, Layer, LayerEnv
 from trainers.mappo.costs import check_costs
-from trainers.mappo.plan import plan_training
 from trainers.memory import PeakMemory
 from trainers.play import Player, SchedulePlayer
 from trainers.progress import TrainingProgress
@@ -163,7 +162,7 @@ def session_of(
     layer = LAYERS[config.layer]
     probe = layer.probe(config.model_copy(update={"env": env}))
     check_costs(config.mappo.constraints, probe)
-    folder.check_resumable(config.mappo, layer.make, plan_training(layer.layout, config.mappo))
+    folder.check_resumable(config.mappo, layer.make, layer.plan(config.mappo))
     session = Session(config, env, folder, console, made, memory, probe, within)
     fingerprint = probe.data_fingerprint
     session.say(

@@ -18,6 +18,7 @@ from configs.splits import Split
 from configs.train import LayerTraining, load_training
 from configs.yaml_text import read_document
 from trainers import compare_report, held_out
+from trainers.differences import as_judged, differences
 from trainers.evaluate import Actor, Match
 from trainers.explain import weights_of
 from trainers.layers import LAYERS, Layer
@@ -35,8 +36,6 @@ from trainers.work_folder import dated
 COMMAND = "compare"
 RESULT_FILE = "compare.json"
 CURVES_PLOT = "curves.png"
-_NAMED = 5  # differing settings that a refusal names
-_TRAINING_ALONE = ("reward.", "augmentation.")  # of the environment: no matter to who plays in it
 _NO_MATTER = ("output", "models", "tracking.")  # of a run: where things are kept
 
 
@@ -206,26 +205,16 @@ def check_environments(found: Sequence[Contender], command: str = COMMAND) -> No
                 f"{command}: {other.path} is of the layer {other.config.layer}, {first.path} of "
                 f"{first.config.layer}: expected runs of one layer"
             )
-        told = [_game(one) for one in (first, other)]
-        keys = sorted(
-            k for k in told[0].keys() | told[1].keys() if told[0].get(k) != told[1].get(k)
-        )
-        if keys:
-            shown = ", ".join(
-                f"env.{key}={told[1].get(key, 'absent')} (there {told[0].get(key, 'absent')})"
-                for key in keys[:_NAMED]
-            )
-            more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+        if (said := differences(_game(other), _game(first), "there", "env.")) is not None:
             raise ConfigError(
                 f"{command}: {other.path} was trained in another environment than {first.path}: "
-                f"{shown}{more}; no episode is the same in both, so that there is nothing to "
+                f"{said}; no episode is the same in both, so that there is nothing to "
                 "pair: take runs of one environment"
             )
 
 
 def _game(one: Contender) -> dict[str, str]:
-    flat = flatten(one.config.env.model_dump(mode="json"))
-    flat = {key: value for key, value in flat.items() if not key.startswith(_TRAINING_ALONE)}
+    flat = as_judged(flatten(one.config.env.model_dump(mode="json")))
     return flat | {f"upstream.{layer}": digest for layer, digest in one.upstream.items()}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cascade.artefact import REGIME_MODEL_FILE, TrainedOn
 from configs.evaluation import EvaluationConfig
+from configs.mappo import MappoConfig
 from configs.places import function_at
 from configs.splits import Split
 from configs.train import Environment, LayerTraining
@@ -25,6 +26,7 @@ from signals.tactical import TACTICAL
 from trainers.bar_baselines import strategic_baselines, tactical_baselines
 from trainers.baselines import execution_baselines
 from trainers.evaluate import Actor
+from trainers.mappo.plan import TeamPlan, plan_training
 from trainers.objective import RETURN, SHORTFALL, Objective
 from trainers.upstream.dates import trained_on
 
@@ -83,6 +85,10 @@ class Layer:
     @property
     def name(self) -> str:
         return self.layout.layer
+
+    def plan(self, config: MappoConfig) -> TeamPlan:
+        """Who acts by which network, as `config` asks for."""
+        return plan_training(self.layout, config)
 
     def judging_env(
         self, num_envs: int, seed: int, config: Any, split: Split | None = None

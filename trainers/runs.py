@@ -13,6 +13,7 @@ from configs.mappo import MappoConfig
 from configs.team import TeamConfig, load_team_config
 from configs.train import LayerTraining, load_train_config, load_training
 from market.kernels import kernel_digest
+from trainers.budget import limits_reached
 from trainers.mappo.checkpoint import latest_checkpoint, load_meta
 from trainers.mappo.plan import TeamPlan
 from trainers.report import replace
@@ -189,13 +190,23 @@ def load_run(
     base = folder.path / CONFIG_FILE
     begun = load_training(layer, base)
     config = load_train_config(layer, presets, files, overrides, seed, base)
+    check_environment(config, begun, folder)
+    _refuse_nothing_to_do(config, begun, folder)
+    return config, folder
+
+
+def check_environment(config: LayerTraining, begun: LayerTraining, folder: RunFolder) -> None:
+    """Refuse to go on in another environment than a run was begun in.
+
+    Raises:
+        TrainingError: `config` has another than `begun`.
+    """
     if config.env != begun.env:
         raise TrainingError(
             f"{folder.path} was begun in another environment than these settings give; resume it "
-            f"without changing env (its settings are in {base}), or begin a new run"
+            f"without changing env (its settings are in {folder.path / CONFIG_FILE}), or begin a "
+            "new run"
         )
-    _refuse_nothing_to_do(folder, asked_more=config != begun)
-    return config, folder
 
 
 def load_team_run(
@@ -224,16 +235,24 @@ def load_team_run(
             f"{folder.path} was begun in {begun.env} with {begun.kwargs}, not in {config.env} with "
             f"{config.kwargs}: resume it with the same environment, or begin a new run"
         )
-    _refuse_nothing_to_do(folder, asked_more=config != begun)
+    _refuse_nothing_to_do(config, begun, folder)
     return config, folder
 
 
-def _refuse_nothing_to_do(folder: RunFolder, *, asked_more: bool) -> None:
+def _refuse_nothing_to_do(config: RunConfig, begun: RunConfig, folder: RunFolder) -> None:
     """Leave a finished run alone, unless its settings now ask for more than it has done."""
-    if folder.finished and not asked_more:
+    checkpoint = latest_checkpoint(folder.path)
+    if not folder.finished or checkpoint is None:
+        return
+    meta = load_meta(checkpoint)
+    done = limits_reached(config.mappo.stop, meta.env_steps, meta.minutes, meta.iteration)
+    if config == begun or done:
+        told = f", with mappo.stop.{' and mappo.stop.'.join(done)}" if done else ""
         raise TrainingError(
-            f"{folder.path} is finished: expected an unfinished run to resume; give it more to do "
-            "(such as --set mappo.stop.env_steps=N), or run without --resume to begin a new one"
+            f"{folder.path} is finished: trained for {meta.env_steps:,} steps in "
+            f"{meta.minutes:.1f} minutes{told}; expected more to do, such as a larger "
+            "mappo.stop.env_steps and, where it is set, mappo.stop.minutes; or run without "
+            "--resume to begin a new one"
         )
 
 

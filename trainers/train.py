@@ -14,10 +14,11 @@ import ray
 
 from cascade.interrupts import deferred_signals
 from configs.errors import TrainingError
-from configs.mappo import MappoConfig, StopConfig
+from configs.mappo import MappoConfig
 from market.kernels import kernel_digest
 from policies.actor import Actor
 from policies.ensemble import LayerPolicy
+from trainers.budget import budget_used, decay_progress
 from trainers.mappo.algorithm import MAPPO
 from trainers.mappo.checkpoint import (
     EARLIER,
@@ -317,27 +318,6 @@ class _Run:
             meta,
             self.config.keep_checkpoints,
         )
-
-
-def budget_used(stop: StopConfig, env_steps: int, minutes: float, iterations: int) -> float:
-    """The largest share used of any limit in `stop`; 1 or more means that it is used up."""
-    shares = [
-        used / limit
-        for used, limit in (
-            (env_steps, stop.env_steps),
-            (minutes, stop.minutes),
-            (iterations, stop.iterations),
-        )
-        if limit is not None
-    ]
-    return max(shares)
-
-
-def decay_progress(stop: StopConfig, env_steps: int, minutes: float, iterations: int) -> float:
-    """The share of the budget that decays follow: the clock's only where nothing else bounds it."""
-    if stop.env_steps is not None or stop.iterations is not None:
-        stop = stop.model_copy(update={"minutes": None})
-    return budget_used(stop, env_steps, minutes, iterations)
 
 
 def _build(config: MAPPOConfig) -> MAPPO:

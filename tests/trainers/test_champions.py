@@ -115,6 +115,9 @@ def test_a_champion_of_another_environment_is_told_by_its_settings(
     other = ExecutionConfig.model_validate({"parent": {"horizon_steps": 5}})
     said = str(other_environment(champion, other))
     assert said.startswith("env.parent.horizon_steps=5 (its ")
+    # Another reward makes no other episodes.
+    paid = ExecutionConfig.model_validate({"reward": {"risk_aversion": 0.5}})
+    assert other_environment(champion, paid) is None
 
 
 def test_layers_above_are_the_same_where_their_networks_are(

@@ -10,12 +10,15 @@ import pytest
 from rich.console import Console
 
 from configs.errors import ConfigError, TrainingError
+from configs.tactical import TacticalConfig
 from configs.train import load_train_config
 from tests.trainers.rays import local_ray
 from trainers.compare import CURVES_PLOT, RESULT_FILE, CompareRequest, names, run_compare
+from trainers.differences import as_judged, differences
 from trainers.layers import LAYERS
 from trainers.recording import RunRecorder
 from trainers.runs import RunFolder
+from trainers.tracking import flatten
 from trainers.train import train
 
 QUIET = Console(quiet=True)
@@ -90,6 +93,19 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     with pytest.raises(TrainingError, match="expected the folder of a run with a checkpoint"):
         run_compare(CompareRequest([tmp_path / "a", tmp_path / "b"]), QUIET)
+
+
+def test_what_training_alone_knows_makes_no_other_episodes() -> None:
+    default = flatten(TacticalConfig().model_dump(mode="json"))
+    told = {"tilt": {"commitment_bars": 72}, "critic_sees_path": False, "reward": {"limit": 0.5}}
+    other = flatten(TacticalConfig.model_validate(told).model_dump(mode="json"))
+    assert differences(other, default, "was", "env.") == (
+        "env.critic_sees_path=False (was True), env.reward.limit=0.5 (was 1.0), "
+        "env.tilt.commitment_bars=72 (was 1)"
+    )
+    assert as_judged(other) == as_judged(default)
+    longer = TacticalConfig.model_validate({"horizon_bars": 96}).model_dump(mode="json")
+    assert as_judged(flatten(longer)) != as_judged(default)
 
 
 def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ def config(tmp_path: Path) -> TrainConfig:
     return TrainConfig(output=str(tmp_path / "runs"))
 
 
-def checkpointed(run: RunFolder, mappo: MappoConfig | None = None) -> None:
+def checkpointed(run: RunFolder, mappo: MappoConfig | None = None, minutes: float = 0.0) -> None:
     """A checkpoint of nothing that was trained with these settings."""
     folder = run.path / "checkpoints" / "iteration-000001"
     folder.mkdir(parents=True)
     meta = CheckpointMeta(
         iteration=1,
         env_steps=1,
-        minutes=0.0,
+        minutes=minutes,
         make="nothing",
         layout="",
         state_columns=[],
@@ -145,16 +145,23 @@ def test_a_finished_run_is_left_alone_unless_more_is_asked_of_it(tmp_path: Path)
     begun, folder = load_run(
         "execution", [], [], [f"output={tmp_path}"], seed=None, output=None, resume=False
     )
-    checkpointed(folder, begun.mappo)
+    checkpointed(folder, begun.mappo, minutes=9.5)
     folder.begin(begun, "run of before")
     folder.finish()
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    for given in ([], [f"mappo.epochs={begun.mappo.epochs}"]):
-        with pytest.raises(TrainingError, match=r"is finished.*mappo.stop.env_steps=N"):
+    for given, said in (
+        ([], r"trained for 1 steps in 9\.5 minutes, with mappo\.stop\.minutes=9\.0; expected"),
+        ([f"mappo.epochs={begun.mappo.epochs}"], "is finished: trained for 1 steps"),
+        # Less, as much, or as long as it has been trained; and what trains nothing.
+        (["mappo.stop.env_steps=1", "mappo.stop.minutes=20"], r"mappo\.stop\.env_steps=1; expec"),
+        (["mappo.stop.env_steps=900_000_000"], r"mappo\.stop\.minutes=9\.0; expected"),
+        (["mappo.checkpoint_every=50"], r"mappo\.stop\.minutes=9\.0; expected"),
+    ):
+        with pytest.raises(TrainingError, match=said):
             load_run("execution", [], [], given, None, output=str(folder.path), resume=True)
     after = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     assert after == before
-    more = ["mappo.stop.env_steps=900_000_000"]
+    more = ["mappo.stop.env_steps=900_000_000", "mappo.stop.minutes=20"]
     again, found = load_run("execution", [], [], more, None, output=str(folder.path), resume=True)
     assert found.path == folder.path and again.mappo.stop.env_steps == 900_000_000
 

@@ -23,6 +23,7 @@ from policies.gae import generalized_advantages
 from signals.layout import Column
 from tests.trainers.rays import local_ray
 from tests.trainers.toy_env import toy_layout
+from trainers.budget import budget_used, decay_progress, limits_reached
 from trainers.mappo.checkpoint import (
     CheckpointMeta,
     latest_checkpoint,
@@ -37,8 +38,6 @@ from trainers.progress import TrainingProgress
 from trainers.train import (
     IterationReport,
     TrainResult,
-    budget_used,
-    decay_progress,
     train,
 )
 
@@ -267,6 +266,9 @@ def test_the_budget_is_that_of_the_nearest_limit():
     assert budget_used(stop, 500, 0.1, 7) == 0.5
     assert budget_used(stop, 500, 3.0, 7) == 1.5
     assert budget_used(StopConfig(iterations=10), 0, 9.0, 10) == 1.0
+    assert limits_reached(stop, 999, 2.0, 7) == ("minutes=2.0",)
+    assert limits_reached(stop, 1000, 2.0, 7) == ("env_steps=1000", "minutes=2.0")
+    assert limits_reached(stop, 999, 1.9, 7) == ()
 
 
 def test_decays_follow_the_clock_only_where_nothing_else_bounds_the_run():

@@ -7,23 +7,30 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from cascade.artefact import load_artefact
 from configs.errors import TrainingError
 from configs.tracking import URI_VARIABLE
+from configs.train import LayerTraining
 from configs.train_cascade import ORDER
+from market.kernels import kernel_digest
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
 from tests.trainers.upstreams import EXECUTION_ENV, STRATEGIC_ENV, TACTICAL_ENV
-from trainers.cascade_commands import PARENT_TAG
+from trainers.cascade_commands import PARENT_TAG, train_cascade
 from trainers.cascade_run import CascadeFolder, layer_run, load_cascade_run
+from trainers.layers import LAYERS, Layer
+from trainers.mappo.checkpoint import CheckpointMeta
+from trainers.runs import RunFolder
 from trainers.tracking import connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,8 +107,8 @@ def test_each_layer_is_told_the_artefacts_that_those_above_will_leave(tmp_path: 
         load(tmp_path, output=str(tmp_path / "all"))
     again, same = load(tmp_path, output=str(tmp_path / "all"), resume=True)
     assert again == configs and same == folder
-    config, layer, begun = layer_run(again["tactical"], same, [])
-    assert config == configs["tactical"] and layer.path == same.run("tactical") and not begun
+    layer, begun = layer_run(again["tactical"], same)
+    assert layer.path == same.run("tactical") and not begun
 
 
 def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:
@@ -120,6 +127,52 @@ def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:
     (folder.path / CascadeFolder.file).write_text("{}")
     with pytest.raises(TrainingError, match=r"cannot be read .*expected an object"):
         load(tmp_path, resume=True)
+
+
+def test_a_refused_resume_changes_nothing(tmp_path: Path) -> None:
+    home = str(tmp_path / "all")
+    configs, folder = load(tmp_path, "tracking.enabled=false", output=home)
+    folder.begin(configs, None)
+    done, begun = (RunFolder(folder.run(layer), []) for layer in ("strategic", "tactical"))
+    for run, layer in ((done, "strategic"), (begun, "tactical")):
+        run.path.mkdir()
+        run.begin(configs[layer], None)
+    done.finish()
+    unfinished(begun.path, configs["tactical"], LAYERS["tactical"])
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    for override, said in (
+        ("strategic.mappo.stop.iterations=9", r"strategic layer is trained .*iterations=9 \(was 1"),
+        ("mappo.stop.iterations=9", r"the strategic layer is trained .* by LAYER\.KEY"),
+        ("tactical.mappo.epochs=9", r"other settings: epochs=9 \(was 1\)"),
+        ("tactical.env.slices=5", r"tactical was begun in another environment"),
+    ):
+        found, same = load(tmp_path, override, output=home, resume=True)
+        with pytest.raises(TrainingError, match=said):
+            train_cascade(found, same, console=Console(quiet=True))
+        after = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+        assert after == before
+    # Of what was not begun, everything may change; of what was begun, its budget.
+    overrides = ("execution.mappo.epochs=9", "tactical.mappo.stop.iterations=9")
+    found, same = load(tmp_path, *overrides, output=home, resume=True)
+    assert [layer_run(found[layer], same)[1] for layer in ORDER] == [True, True, False]
+
+
+def unfinished(path: Path, config: LayerTraining, layer: Layer) -> None:
+    """A checkpoint of the layer's, as if a training had been killed after its first iteration."""
+    folder = path / "checkpoints" / "iteration-000001"
+    folder.mkdir(parents=True)
+    plan = layer.plan(config.mappo)
+    meta = CheckpointMeta(
+        iteration=1,
+        env_steps=1,
+        minutes=0.0,
+        make=layer.make,
+        layout=plan.layout.digest,
+        state_columns=list(plan.state_columns),
+        kernels=kernel_digest(),
+        config=config.mappo.model_dump(mode="json"),
+    )
+    (folder / "meta.json").write_text(json.dumps(asdict(meta)))
 
 
 @pytest.mark.slow

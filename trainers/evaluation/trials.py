@@ -29,6 +29,8 @@ def trials_of(storage: str, study: str | None) -> int:
     from optuna.trial import TrialState
     from sqlalchemy.exc import SQLAlchemyError
 
+    from trainers.sweeps.study import wanted
+
     _check_file(storage)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -37,7 +39,7 @@ def trials_of(storage: str, study: str | None) -> int:
         if chosen not in names:
             raise ConfigError(f"--study {study}: not in {storage}; {nearest(chosen, names)}")
         found = optuna.load_study(study_name=chosen, storage=storage)
-        begun = [trial for trial in found.trials if trial.state is not TrialState.WAITING]
+        begun = [trial for trial in wanted(found) if trial.state is not TrialState.WAITING]
     except (OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrackingError(

@@ -24,7 +24,7 @@ from configs.sweep import GoalConfig, SweepConfig
 from trainers.report import replace, save_figure
 from trainers.sweeps.rungs import as_losses, best_first, pareto
 from trainers.sweeps.space import overrides_of, with_params
-from trainers.sweeps.study import ORIGIN, PLANNED, REASON, cut_short, masked
+from trainers.sweeps.study import ORIGIN, PLANNED, REASON, cut_short, masked, wanted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,8 +51,7 @@ def counts(study: Study) -> dict[str, int]:
     """Trials by how they ended; those put back are `cut short` and not failures."""
     gone = cut_short(study)
     found = Counter(
-        "cut short" if trial.number in gone else _STATES[trial.state]
-        for trial in study.get_trials(deepcopy=False)
+        "cut short" if trial.number in gone else _STATES[trial.state] for trial in wanted(study)
     )
     return dict(found)
 
@@ -95,7 +94,7 @@ def importances(study: Study, goal: int, seed: int) -> dict[str, float]:
 
 def chosen_from(study: Study, storage: str) -> ChosenFrom:
     """What is to be said of settings that come out of a study, in the database at `storage`."""
-    begun = sum(t.state is not TrialState.WAITING for t in study.get_trials(deepcopy=False))
+    begun = sum(trial.state is not TrialState.WAITING for trial in wanted(study))
     return ChosenFrom(study=study.study_name, storage=masked(storage), trials=begun)
 
 
@@ -152,7 +151,7 @@ def as_dict(sweep: SweepConfig, studies: Sequence[Study]) -> dict[str, Any]:
         "trials": [
             {"trial": begun_as(studies[: rung + 1], trial), "rung": rung, **_plain(sweep, trial)}
             for rung, study in enumerate(studies)
-            for trial in study.get_trials(deepcopy=False)
+            for trial in wanted(study)
         ],
     }
 

@@ -1,9 +1,9 @@
 """Studies in a database: opened, planned, joined, and what died in them put back.
 
-A study holds its trials as a plan: as many waiting ones as are asked for. Workers take them,
-each trial once, so that no number of workers makes more. A trial whose process died is failed
-and put back with the same parameters, at once where that process was of this machine, else when
-its heartbeat is overdue.
+A study holds its trials as a plan: as many waiting ones as are asked for, each with its place in
+it. Workers take them, each place once, so that no number of workers makes more. A trial whose
+process died is failed and put back with the same parameters, at once where that process was of
+this machine, else when its heartbeat is overdue.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ SETTINGS = "settings"
 READY = "ready"
 PLANNED = "planned"
 ORIGIN = "origin"
+SURPLUS = "surplus"
 TRIES = "tries"
 REASON = "reason"
 OWNER = "owner"
@@ -158,9 +159,37 @@ def _differing(known: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
 
 def plan(study: Study, trials: int) -> None:
     """Leave as many trials waiting as are missing of `trials`; those put back do not count."""
-    there = sum(PLANNED in trial.user_attrs for trial in study.get_trials(deepcopy=False))
-    for _ in range(trials - there):
-        study.enqueue_trial({}, user_attrs={PLANNED: True})
+    there = planned(study)
+    for place in range(trials):
+        if place not in there:
+            study.enqueue_trial({}, user_attrs={PLANNED: place})
+
+
+def planned(study: Study) -> set[int]:
+    """Places of the plan that have a trial: on further rungs, numbers of those that go on."""
+    found = (trial.user_attrs.get(PLANNED) for trial in study.get_trials(deepcopy=False))
+    return {place for place in found if place is not None}
+
+
+def is_surplus(study: Study, trial: optuna.Trial) -> bool:
+    """Whether no plan asks for a trial, which is then marked, to be left out of all accounts.
+
+    It was made for a worker that found none left, or by one that planned beside another: of
+    trials in the same place the first counts.
+    """
+    told = trial.user_attrs
+    if ORIGIN in told:
+        return False
+    before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
+    if PLANNED in told and all(t.user_attrs.get(PLANNED) != told[PLANNED] for t in before):
+        return False
+    trial.set_user_attr(SURPLUS, True)
+    return True
+
+
+def wanted(study: Study) -> list[FrozenTrial]:
+    """The trials of a study, surplus ones left out."""
+    return [t for t in study.get_trials(deepcopy=False) if SURPLUS not in t.user_attrs]
 
 
 def own(trial: optuna.Trial) -> None:

@@ -18,14 +18,16 @@ from configs.sweep import SweepConfig
 from trainers.sweeps.rungs import promoted
 from trainers.sweeps.space import suggest
 from trainers.sweeps.study import (
-    ORIGIN,
     PLANNED,
     REASON,
+    SURPLUS,
     bury,
     cut_short,
+    is_surplus,
     join_study,
     own,
     plan,
+    planned,
     put_back,
 )
 
@@ -53,6 +55,10 @@ class Task:
 # The goals' figures in order, a missing one None; or None for a trial that was ended early.
 Measure = Callable[[Task], Sequence[float | None] | None]
 OnTrial = Callable[[Study, FrozenTrial], None]
+
+
+class _Surplus(Exception):
+    """A trial was taken that no plan asks for."""
 
 
 class Worker:
@@ -105,7 +111,7 @@ class Worker:
     def _promote(self, rung: int) -> None:
         """Leave the best of the rung below waiting on this one, unless that has been done."""
         study = self.studies[rung]
-        known = {trial.user_attrs.get(PLANNED) for trial in study.get_trials(deepcopy=False)}
+        known = planned(study)
         for trial in promoted(self.studies[rung - 1], self.sweep.rungs.factor):
             if trial.number not in known:
                 study.enqueue_trial(dict(trial.params), user_attrs={PLANNED: trial.number})
@@ -115,20 +121,21 @@ class Worker:
 
         def objective(trial: optuna.Trial) -> tuple[float, ...]:
             taken.append(trial)
-            if PLANNED not in trial.user_attrs and ORIGIN not in trial.user_attrs:
-                # Another worker took the last one between our look and our grasp.
-                raise TrainingError("surplus: no trial was left to take")
+            if is_surplus(study, trial):
+                raise _Surplus
             own(trial)
             return self._measured(rung, trial)
 
         try:
-            study.optimize(objective, n_trials=1, catch=(GrandmodelError, RuntimeError))
+            study.optimize(objective, n_trials=1, catch=(GrandmodelError, RuntimeError, _Surplus))
         except KeyboardInterrupt:
             if taken:
                 self._interrupted(study, taken[0].number)
             raise
         if taken and self._on_trial is not None:
-            self._on_trial(study, _frozen(study, taken[0].number))
+            trial = _frozen(study, taken[0].number)
+            if SURPLUS not in trial.user_attrs:
+                self._on_trial(study, trial)
 
     def _interrupted(self, study: Study, number: int) -> None:
         trial = _frozen(study, number)

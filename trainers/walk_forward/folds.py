@@ -20,7 +20,6 @@ from trainers import held_out
 from trainers.evaluate import Actor
 from trainers.layers import LAYERS
 from trainers.mappo.checkpoint import latest_checkpoint
-from trainers.mappo.plan import plan_training
 from trainers.progress import TrainingProgress
 from trainers.provenance import Commit
 from trainers.recording import RunRecorder, tracked
@@ -115,7 +114,7 @@ def fold_result(
     run = read_run(path) or RunFolder(path, [])
     resume = latest_checkpoint(path) is not None
     layer = LAYERS[config.layer]
-    run.check_resumable(config.mappo, layer.make, plan_training(layer.layout, config.mappo))
+    run.check_resumable(config.mappo, layer.make, layer.plan(config.mappo))
     with tracked(config, run, made, tags) as tracking:
         path.mkdir(parents=True, exist_ok=True)
         run.begin(config, tracking.run_id if tracking else None)

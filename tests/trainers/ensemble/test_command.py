@@ -247,7 +247,7 @@ def test_an_ensemble_is_a_run_like_any(
     assert stored == {"artefact", "checkpoint", "config.yaml", "report"}
     # It is finished, and no training goes on from it.
     code, out, err = call(monkeypatch, capfd, "train", "execution", "--resume", "--output", place)
-    assert code == 2 and "both is finished: expected an unfinished run" in err
+    assert code == 2 and "both is finished: trained for" in err
     more = ("--set", f"mappo.stop.env_steps={2**30}")
     code, out, err = call(
         monkeypatch, capfd, "train", "execution", "--resume", "--output", place, *more

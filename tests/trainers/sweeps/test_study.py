@@ -263,6 +263,41 @@ def test_budgets_grow_and_the_front_goes_on(memory: InMemoryStorage) -> None:
     assert all(t.params[RATE] <= 1e-2 for t in found.studies[1].trials)
 
 
+def test_what_two_workers_take_or_plan_at_once_counts_once(memory: InMemoryStorage) -> None:
+    measured: list[tuple[int, float]] = []
+
+    def measure(task: Task) -> Sequence[float | None]:
+        measured.append((task.rung, task.params[RATE]))
+        return [task.params[RATE], task.params[RATE]]
+
+    sweep = sweep_config(goals=GOALS, trials=9, rungs={"count": 3, "factor": 3})
+    found = worker(memory, sweep, measure)
+    found.begin()
+    for place in range(9):  # planned beside another, that had not yet seen it
+        found.studies[0].enqueue_trial({}, user_attrs={"planned": place})
+    found.run()
+    for rung in (1, 2):
+        for trial in found.studies[rung].get_trials():
+            planned = {"planned": trial.user_attrs["planned"]}
+            found.studies[rung].enqueue_trial(trial.params, user_attrs=planned)
+    again = worker(memory, sweep, measure)
+    again.begin()
+    again.run()
+    for rung, study in enumerate(again.studies):
+        again._one(rung, study)  # another took the last between a look and a grasp
+    assert len(measured) == len(set(measured)) == 13
+    assert [len(study.trials) for study in again.studies] == [19, 7, 3]
+    told = as_dict(sweep, again.studies)
+    assert told["counts"] == [{"scored": 9}, {"scored": 3}, {"scored": 1}]
+    assert [row["rung"] for row in told["trials"]] == [0] * 9 + [1] * 3 + [2]
+    assert reports.chosen_from(again.studies[0], "sqlite://").trials == 9
+    # Resumed for more, only what is missing is planned.
+    more = worker(memory, sweep_config(goals=GOALS, trials=10, rungs=sweep.rungs.model_dump()))
+    more.begin()
+    waiting = numbers(more.studies[0], TrialState.WAITING)
+    assert [more.studies[0].trials[n].user_attrs["planned"] for n in waiting] == [9]
+
+
 def test_reports_do_not_prune_where_there_are_several_goals(memory: InMemoryStorage) -> None:
     def measure(task: Task) -> Sequence[float | None]:
         assert not task.report(1, 100.0 * task.number)
