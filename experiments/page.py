@@ -201,7 +201,8 @@ SECTIONS = (
         "market. The interval redraws seeds and paths together; the best baseline is chosen on "
         "the episodes that it is compared on, in its favour. Parts named trending, swinging and "
         "noise are of markets of their own (presets, `experiments/learning/learning.yaml`); their "
-        "tactical layers train under the first policy of the strategic part of that market.",
+        "tactical layers train under a first policy of the strategic part of that market, trained "
+        "before them; where that part was run anew since, its figures are of later policies.",
         "python -m experiments.learning",
         _learning,
     ),

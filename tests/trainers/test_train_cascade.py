@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,15 @@ from rich.console import Console
 from cascade.artefact import load_artefact
 from configs.errors import TrainingError
 from configs.tracking import URI_VARIABLE
-from configs.train import LayerTraining
 from configs.train_cascade import ORDER
-from market.kernels import kernel_digest
 from signals.execution import EXECUTION
 from signals.layout import LayerLayout
 from signals.strategic import STRATEGIC
 from signals.tactical import TACTICAL
+from tests.trainers.checkpoints import unfinished
 from tests.trainers.upstreams import EXECUTION_ENV, STRATEGIC_ENV, TACTICAL_ENV
 from trainers.cascade_commands import PARENT_TAG, train_cascade
 from trainers.cascade_run import CascadeFolder, layer_run, load_cascade_run
-from trainers.layers import LAYERS, Layer
-from trainers.mappo.checkpoint import CheckpointMeta
 from trainers.runs import RunFolder
 from trainers.tracking import connect
 
@@ -138,7 +134,7 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path) -> None:
         run.path.mkdir()
         run.begin(configs[layer], None)
     done.finish()
-    unfinished(begun.path, configs["tactical"], LAYERS["tactical"])
+    unfinished(begun.path, configs["tactical"])
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     for override, said in (
         ("strategic.mappo.stop.iterations=9", r"strategic layer is trained .*iterations=9 \(was 1"),
@@ -155,24 +151,6 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path) -> None:
     overrides = ("execution.mappo.epochs=9", "tactical.mappo.stop.iterations=9")
     found, same = load(tmp_path, *overrides, output=home, resume=True)
     assert [layer_run(found[layer], same)[1] for layer in ORDER] == [True, True, False]
-
-
-def unfinished(path: Path, config: LayerTraining, layer: Layer) -> None:
-    """A checkpoint of the layer's, as if a training had been killed after its first iteration."""
-    folder = path / "checkpoints" / "iteration-000001"
-    folder.mkdir(parents=True)
-    plan = layer.plan(config.mappo)
-    meta = CheckpointMeta(
-        iteration=1,
-        env_steps=1,
-        minutes=0.0,
-        make=layer.make,
-        layout=plan.layout.digest,
-        state_columns=list(plan.state_columns),
-        kernels=kernel_digest(),
-        config=config.mappo.model_dump(mode="json"),
-    )
-    (folder / "meta.json").write_text(json.dumps(asdict(meta)))
 
 
 @pytest.mark.slow

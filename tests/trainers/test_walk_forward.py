@@ -13,11 +13,21 @@ from rich.console import Console
 
 from configs.errors import ConfigError, TrainingError
 from configs.evaluation import EvaluationConfig
+from configs.loading import dump_yaml
 from configs.train import load_train_config
+from tests.trainers.checkpoints import unfinished
 from trainers.layers import LAYERS
+from trainers.runs import RunFolder
 from trainers.walk_forward.backtest import Played, chained, in_words, judged, kept_bars
-from trainers.walk_forward.commands import PAGE_FILE, WalkRequest, run_walk_forward
-from trainers.walk_forward.folds import POLICY, FoldResult, kept_result, split_place
+from trainers.walk_forward.commands import PAGE_FILE, WalkFolder, WalkRequest, run_walk_forward
+from trainers.walk_forward.folds import (
+    POLICY,
+    FoldResult,
+    kept_result,
+    of_fold,
+    split_place,
+    standing_result,
+)
 from trainers.walk_forward.results import RESULT_FILE, TEXT_FILE, aggregated
 
 TOLD = EvaluationConfig(bootstrap_samples=500)
@@ -201,3 +211,23 @@ def test_a_combinatorial_walk_holds_every_bar_out_more_than_once(tmp_path: Path)
     assert times.max() == 3
     whole = chained(folds)
     assert result.traded is not None and len(times) == len(whole.number)
+
+
+def test_a_fold_that_cannot_go_on_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    home = tmp_path / "walk"
+    overrides = [f"output={tmp_path}", "tracking.enabled=false"]
+    config = load_train_config("strategic", [], [], overrides, None)
+    folder = WalkFolder(home)
+    folder.fold(1).mkdir(parents=True)
+    folder.base.write_text(dump_yaml(config))
+    fold = of_fold(config, split_place(config), 1)
+    unfinished(folder.fold(1), fold, kernels="others")
+    RunFolder(folder.fold(1), []).begin(fold, None)
+    folder.finish()
+    assert standing_result(of_fold(config, split_place(config), 0), folder.fold(0)) is None
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    with pytest.raises(TrainingError, match=r"fold-1.* trained with simulator kernels others, her"):
+        run_walk_forward(
+            WalkRequest("strategic", output=str(home), resume=True), Console(quiet=True)
+        )
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before

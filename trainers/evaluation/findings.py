@@ -293,7 +293,7 @@ def _check_enough(gains: Mapping[str, Floats], unit: str, played: str) -> None:
     if count < LEAST_PERIODS:
         raise DataError(
             f"{played} were played, of {count} {unit}s: expected {LEAST_PERIODS} {unit}s or more, "
-            "which intervals are drawn of; give more with --episodes, or leave it out for all"
+            "which intervals are drawn of; give more --episodes, or a market whose split holds more"
         )
 
 

@@ -23,6 +23,7 @@ from configs.loading import dump_yaml, load_config
 from configs.sweep import SweepConfig, load_sweep_config
 from configs.train import LayerTraining, load_train_config
 from trainers.layers import LAYERS
+from trainers.mappo.costs import check_costs
 from trainers.provenance import commit, versions
 from trainers.session import ray_session
 from trainers.sweeps import report as reports
@@ -150,7 +151,8 @@ def _refuse_budget(overrides: Sequence[str]) -> None:
     if told:
         raise ConfigError(
             f"--set {told[0]}: trials are trained to the sweep's own budget, whatever the "
-            "training's is; expected --sweep env_steps=N"
+            "training's is; expected --sweep env_steps=N or --sweep minutes=M (what trains the "
+            "best settings then, `grandmodel train --config`, takes mappo.stop)"
         )
 
 
@@ -165,6 +167,7 @@ def _check(config: LayerTraining, sweep: SweepConfig, console: Console) -> None:
         for part in fold_settings(config, env, sweep.score.folds):
             probe = LAYERS[config.layer].judging_env(2, config.seed, part.env, "validation")
             check_goals(sweep.goals, probe.metric_names)
+            check_costs(config.mappo.constraints, probe)
 
 
 def _work(

@@ -19,13 +19,21 @@ from configs.train import LayerTraining, load_train_config
 from trainers.evaluation.page import report_page
 from trainers.evaluation.plots import plots_of_returns
 from trainers.layers import LAYERS
+from trainers.mappo.costs import check_costs
 from trainers.provenance import Commit, commit, versions
 from trainers.report import replace
 from trainers.session import ray_session
 from trainers.tracking import PARENT_TAG, Run, tracking_uri
 from trainers.upstream.artefacts import resolved
 from trainers.walk_forward.backtest import Played, chained, judged, kept_bars
-from trainers.walk_forward.folds import FoldResult, fold_result, kept_result, of_fold, split_place
+from trainers.walk_forward.folds import (
+    FoldResult,
+    fold_result,
+    kept_result,
+    of_fold,
+    split_place,
+    standing_result,
+)
 from trainers.walk_forward.results import WalkForwardResult, aggregated, say, write
 from trainers.work_folder import WorkFolder
 
@@ -81,6 +89,8 @@ def run_walk_forward(request: WalkRequest, console: Console) -> WalkForwardResul
     place = split_place(config)
     count = _splits(config, place).walk_forward.count
     envs = {k: _environment(of_fold(config, place, k), folder) for k in range(count)}
+    for k in envs:  # what cannot go on is heard while the walk is yet as it was left
+        standing_result(of_fold(config, place, k), folder.fold(k))
     _check(config, envs, console)
     folder.path.mkdir(parents=True, exist_ok=True)
     replace(folder.base, dump_yaml(config).encode())
@@ -181,7 +191,9 @@ def _check(config: LayerTraining, envs: dict[int, Any], console: Console) -> Non
     _say(console, "preparing: a first run of a version compiles its kernels, about a minute")
     for fold in (min(envs), max(envs)):
         layer = LAYERS[config.layer]
-        layer.judging_env(2, config.seed, envs[fold], "train")
+        check_costs(
+            config.mappo.constraints, layer.judging_env(2, config.seed, envs[fold], "train")
+        )
         layer.judging_env(2, config.seed, envs[fold], "validation")
 
 

@@ -103,18 +103,11 @@ def fold_result(
         GrandmodelError: what is kept cannot be read or is of other settings; or training failed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, the run checkpointed.
     """
-    kept = kept_result(path)
+    kept = standing_result(config, path)
     if kept is not None:
-        if kept.config != config.model_dump(mode="json"):
-            raise TrainingError(
-                f"{path} holds a fold by other settings: remove it, or choose another --output"
-            )
-        if set(kept.objectives) == judged_names(config):
-            return kept
+        return kept
     run = read_run(path) or RunFolder(path, [])
     resume = latest_checkpoint(path) is not None
-    layer = LAYERS[config.layer]
-    run.check_resumable(config.mappo, layer.make, layer.plan(config.mappo))
     with tracked(config, run, made, tags) as tracking:
         path.mkdir(parents=True, exist_ok=True)
         run.begin(config, tracking.run_id if tracking else None)
@@ -125,6 +118,26 @@ def fold_result(
         replace(path / RESULT_FILE, (json.dumps(asdict(found)) + "\n").encode())
         run.finish()
     return found
+
+
+def standing_result(config: LayerTraining, path: Path) -> FoldResult | None:
+    """The result that is kept of a fold; None where it is yet to be trained or judged.
+
+    Raises:
+        TrainingError: what is kept is of other settings, or cannot be gone on with.
+    """
+    kept = kept_result(path)
+    if kept is not None:
+        if kept.config != config.model_dump(mode="json"):
+            raise TrainingError(
+                f"{path} holds a fold by other settings: remove it, or choose another --output"
+            )
+        if set(kept.objectives) == judged_names(config):
+            return kept
+    layer = LAYERS[config.layer]
+    run = read_run(path) or RunFolder(path, [])
+    run.check_resumable(config.mappo, layer.make, layer.plan(config.mappo))
+    return None
 
 
 def judged_names(config: LayerTraining) -> set[str]:
