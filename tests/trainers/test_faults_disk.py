@@ -109,11 +109,11 @@ def test_a_refused_resume_does_not_spoil_the_run(
     words = command(tmp_path, "mpe2.simple_spread_v3:parallel_env")
     assert call(monkeypatch, capfd, *words)[0] == 0
     kept = (tmp_path / "run" / CONFIG_FILE).read_text()
-    code, _, err = call(monkeypatch, capfd, *words, "--resume", "--set", "mappo.gamma=0.5")
+    more = ["--resume", "--set", "mappo.stop.iterations=3"]
+    code, _, err = call(monkeypatch, capfd, *words, *more, "--set", "mappo.gamma=0.5")
     assert code == EXIT_CODE
     assert "other settings: gamma=0.5 (was 0.99)" in err
     assert (tmp_path / "run" / CONFIG_FILE).read_text() == kept
-    more = ["--resume", "--set", "mappo.stop.iterations=3"]
     assert call(monkeypatch, capfd, *words, *more)[0] == 0
 
 
