@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from configs.errors import TrainingError
 from configs.loading import load_config
 from configs.mappo import MappoConfig
 from configs.train import TrainConfig
-from trainers.mappo.checkpoint import CheckpointMeta
+from tests.trainers.checkpoints import write_meta
 from trainers.provenance import UNKNOWN_COMMIT, commit, versions
 from trainers.runs import RUN_FILE, RunFolder, load_run, new_run, resumed_run
 
@@ -24,19 +22,7 @@ def config(tmp_path: Path) -> TrainConfig:
 
 def checkpointed(run: RunFolder, mappo: MappoConfig | None = None, minutes: float = 0.0) -> None:
     """A checkpoint of nothing that was trained with these settings."""
-    folder = run.path / "checkpoints" / "iteration-000001"
-    folder.mkdir(parents=True)
-    meta = CheckpointMeta(
-        iteration=1,
-        env_steps=1,
-        minutes=minutes,
-        make="nothing",
-        layout="",
-        state_columns=[],
-        kernels="",
-        config=(mappo or MappoConfig()).model_dump(mode="json"),
-    )
-    (folder / "meta.json").write_text(json.dumps(asdict(meta)))
+    write_meta(run.path, mappo or MappoConfig(), minutes=minutes)
 
 
 def test_a_run_is_found_again_as_it_was_left(tmp_path: Path) -> None:

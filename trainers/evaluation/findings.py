@@ -201,7 +201,7 @@ def of_returns(
     daily = len(days) >= LEAST_DAYS
     gains = {name: by_day(day, bar) if daily else bar for name, bar in returns.items()}
     year = days_a_year(days) * (1.0 if daily else len(day) / len(days))
-    _check_enough(gains, "day" if daily else "bar", f"{len(day):,} bars")
+    _check_enough(gains, "day" if daily else "bar")
     best = _best(gains)
     by_bar = {name: bar * _BP for name, bar in returns.items()}
     groups = {"year": years_of(day), **(groupings or {})}
@@ -247,7 +247,7 @@ def of_orders(
     """
     report = orders.report
     gains = {name: -orders.by_path(name) for name in report.samples}
-    _check_enough(gains, unit, f"{report.parents:,} parent orders")
+    _check_enough(gains, unit, f" by {report.parents:,} parent orders")
     best = _best(gains)
     years = {"year": years_of(orders.day)} if unit == "day" else {}
     groupings = {**years, **orders.regimes}
@@ -287,12 +287,12 @@ def of_orders(
     )
 
 
-def _check_enough(gains: Mapping[str, Floats], unit: str, played: str) -> None:
-    """Refuse what intervals cannot be drawn of, in the units that were asked for."""
+def _check_enough(gains: Mapping[str, Floats], unit: str, by: str = "") -> None:
+    """Refuse fewer periods than intervals can be drawn of."""
     count = len(gains[POLICY])
     if count < LEAST_PERIODS:
         raise DataError(
-            f"{played} were played, of {count} {unit}s: expected {LEAST_PERIODS} {unit}s or more, "
+            f"{count} {unit}s were played{by}: expected {LEAST_PERIODS} {unit}s or more, "
             "which intervals are drawn of; give more --episodes, or a market whose split holds more"
         )
 
